@@ -1,0 +1,93 @@
+"""What becomes of a shard: its result or its error, and whether a lost worker means another attempt.
+
+A bug is an exception that the shard's own code raised; it would come again, so it is never retried. A system
+failure is a worker, an actor or a node that died under the shard; it says little about the shard, so it is retried.
+"""
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Literal, TypeVar
+
+import ray
+from ray.exceptions import NodeDiedError, ObjectLostError, RayActorError, RayError, RayTaskError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+NODE_LOSSES = 20  # a spot node that goes is nobody's fault, but a shard that takes every node down must end
+
+
+@dataclass(frozen=True)
+class ShardError:
+    """Why a shard failed: `type_name`, `message` and `traceback` are text, so that it always pickles."""
+
+    kind: Literal["bug", "system"]
+    type_name: str
+    message: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[T, R]):
+    """A finished shard: `value` where `error` is None, otherwise the error and no value."""
+
+    shard: T
+    value: R | None
+    error: ShardError | None
+
+
+class WorkerLost(Exception):  # noqa: N818 - an event to decide about, not an error to show
+    """The worker under a shard is gone; `node` where its whole node went, by preemption or otherwise."""
+
+    def __init__(self, error: ShardError, node: bool) -> None:
+        """Takes the error to report where the shard gets no further attempt."""
+        super().__init__(error.message)
+        self.error = error
+        self.node = node
+
+
+@dataclass(frozen=True)
+class Attempt(Generic[T]):
+    """A shard on its way, with what has already been lost under it."""
+
+    shard: T
+    worker_losses: int = 0
+    node_losses: int = 0
+
+    def after(self, lost: WorkerLost, retries: int) -> "Attempt[T] | None":
+        """Returns the next attempt, or None where the shard has used up its `retries` (or `NODE_LOSSES` nodes)."""
+        if lost.node:
+            return replace(self, node_losses=self.node_losses + 1) if self.node_losses < NODE_LOSSES else None
+        return replace(self, worker_losses=self.worker_losses + 1) if self.worker_losses < retries else None
+
+
+def guarded(function: Callable[..., R], *arguments: Any) -> tuple[R | None, ShardError | None]:
+    """Calls the function on the worker and turns what it raises into text, since not every exception pickles.
+
+    `sys.exit` in a shard is a bug like any other: left alone it would end the worker and look like a crash.
+    """
+    try:
+        return function(*arguments), None
+    except (Exception, SystemExit) as error:  # a bug may be any exception; it must cost its own shard only
+        return None, ShardError("bug", type(error).__name__, str(error), traceback.format_exc())
+
+
+def collect(reference: "ray.ObjectRef[Any]") -> tuple[Any, ShardError | None]:
+    """Fetches what `guarded` returned on the worker.
+
+    Raises:
+        WorkerLost: the worker, its actor or its node died before the result was here.
+    """
+    try:
+        value, error = ray.get(reference)
+    except RayTaskError as failure:  # raised around the shard's code: an argument or a result that does not pickle
+        cause = failure.cause
+        return None, ShardError("bug", type(cause).__name__, str(cause), str(failure))
+    except RayError as failure:
+        text = str(failure).strip()
+        node = isinstance(failure, NodeDiedError | ObjectLostError) or (
+            isinstance(failure, RayActorError) and failure.preempted
+        )
+        raise WorkerLost(ShardError("system", type(failure).__name__, text.split("\n", 1)[0], text), node) from failure
+    return value, error

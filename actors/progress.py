@@ -1,0 +1,122 @@
+"""How far a stage is: a bar on a terminal, otherwise a plain line now and then, with rate and time left."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self, TextIO
+
+from tqdm import tqdm
+
+log = logging.getLogger("assay")
+
+
+class Progress:
+    """Counts what is done of a stage and says so, with a last line of its own.
+
+    On a terminal it draws a bar. Otherwise it writes a first line, one every `interval` seconds at most, and the
+    last one. Plain lines go to the logger `assay` where that is set up for them and no stream is given.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        name: str,
+        unit: str = "tickers",
+        stream: TextIO | None = None,
+        interval: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Takes the total of `unit`s, 0 or more, and the seconds between two lines."""
+        if total < 0:
+            raise ValueError(f"{name}: the total is {total} {unit}; allowed is 0 or more.")
+        self.total = total
+        self.name = name
+        self.unit = unit
+        self.done = 0
+        self.failed = 0
+        self._given = stream is not None
+        self._stream = sys.stderr if stream is None else stream
+        self._interval = interval
+        self._clock = clock
+        self._started = self._written = clock()
+        self._bar: tqdm | None = None
+
+    def __enter__(self) -> Self:
+        """Draws the empty bar or writes the first line; the time starts here."""
+        self._started = self._written = self._clock()
+        if self._stream.isatty():
+            self._bar = tqdm(
+                total=self.total,
+                desc=self.name,
+                unit=f" {self.unit}",
+                file=self._stream,
+                leave=False,
+                dynamic_ncols=True,
+            )
+        else:
+            self._write(f"{self.name}: 0/{self.total} {self.unit}")
+        return self
+
+    def advance(self, count: int = 1, note: str = "", *, failed: int = 0) -> None:
+        """Adds `count` done, of which `failed` failed; `note` is shown behind the bar or line."""
+        self.done += count
+        self.failed += failed
+        if self._bar is not None:
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(count)
+        elif self.done < self.total and self._clock() - self._written >= self._interval:
+            self._written = self._clock()
+            self._write(_line(self, self._elapsed(), note))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Removes the bar and writes the last line, which says where the stage stopped after an exception."""
+        if self._bar is not None:
+            self._bar.close()
+        self._write(_last_line(self, self._elapsed(), stopped=kind is not None))
+
+    def _elapsed(self) -> float:
+        return self._clock() - self._started
+
+    def _write(self, line: str) -> None:
+        if not self._given and self._bar is None and log.isEnabledFor(logging.INFO) and log.hasHandlers():
+            log.info(line)
+        else:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+
+
+def duration(seconds: float) -> str:
+    """Returns a length of time as a person says it: `21 s`, `3 min 05 s`, `2 h 07 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _rate(done: int, elapsed: float) -> str:
+    per_second = done / elapsed
+    return f"{per_second:.1f}/s" if per_second >= 1 else f"{60 * per_second:.1f}/min"
+
+
+def _line(progress: Progress, elapsed: float, note: str) -> str:
+    text = f"{progress.name}: {progress.done}/{progress.total} {progress.unit} ({progress.done / progress.total:.0%})"
+    if progress.done and elapsed > 0:
+        left = (progress.total - progress.done) * elapsed / progress.done
+        text += f", {_rate(progress.done, elapsed)}, {duration(left)} left"
+    if progress.failed:
+        text += f", {progress.failed} failed"
+    return f"{text}, {note}" if note else text
+
+
+def _last_line(progress: Progress, elapsed: float, stopped: bool) -> str:
+    count = f"{progress.done}/{progress.total}" if progress.done != progress.total else f"{progress.total}"
+    text = f"{progress.name}: {'stopped at ' if stopped else ''}{count} {progress.unit} in {duration(elapsed)}"
+    if progress.done and elapsed > 0:
+        text += f" ({_rate(progress.done, elapsed)})"
+    return f"{text}, {progress.failed} failed" if progress.failed else text

@@ -1,0 +1,216 @@
+"""The configuration of a run: one frozen model, validated before anything starts.
+
+Every job reads the same model, from ``--config run.toml`` and from flags that override it
+(``--labels.horizon 8``). The defaults are the demo's. ``docs/configuration.md`` is generated from it.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from quant.features import FEATURE_SETS
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Sides = tuple[Annotated[float, Field(gt=0, lt=1)] | None, ...]
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, and refusing keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class Ingest(Section):
+    """Which bars are read, and how."""
+
+    bar: str | None = None
+    """Length of a bar ("15m", "1h", "1d"); None infers it from each file."""
+    calendar: Literal["continuous", "sessions"] = "continuous"
+    """"continuous" for crypto, where a missing bar is a gap; "sessions" for exchanges that close."""
+    venue: str = "local"
+    """First part of the canonical ticker, for sources that do not name it."""
+    market: str = "um"
+    """Second part of the canonical ticker: "um" for USDT perpetuals, "spot", "stock"."""
+    tickers: tuple[str, ...] = ()
+    """Symbols to read; all where empty. A symbol that the source lacks is a failure of its own."""
+    demo_seed: int = Field(default=0, ge=0)
+    """Seed of the demo market."""
+    demo_edge: float = Field(default=1.0, ge=0)
+    """Strength of the pattern planted in the demo market; 1 is the documented market, 0 plants nothing."""
+
+
+class Features(Section):
+    """Which indicators describe a bar."""
+
+    set: str = "pattern8_relative"
+    """Feature set: pattern8, ta193, or the scale-free twin of either."""
+
+    @model_validator(mode="after")
+    def _known(self) -> "Features":
+        if self.set not in FEATURE_SETS:
+            raise ValueError(f"'{self.set}' is not a feature set; allowed: {', '.join(FEATURE_SETS)}")
+        return self
+
+
+class Labels(Section):
+    """What the model is asked to foresee."""
+
+    kind: Literal["first_touch", "forward_max", "triple_barrier"] = "first_touch"
+    """How a label is drawn from the bars that follow."""
+    take: Fraction = 0.01
+    """Move that makes a label long or short, as a fraction of price."""
+    ratio: float = Field(default=2.0, ge=1)
+    """The adverse move may reach take / ratio before the label is lost."""
+    horizon: Count = 6
+    """Bars looked ahead."""
+    alignment: Literal["honest", "seed"] = "honest"
+    """"seed" shifts labels one bar forward as the article does, which leaks."""
+
+
+class Split(Section):
+    """The four calendar parts: the same instants for every ticker."""
+
+    fit: Fraction = 0.36
+    """Share of the calendar on which weights and scaler are fitted."""
+    validate_: Fraction = Field(default=0.09, alias="validate")
+    """Share for early stopping and for the confidence threshold."""
+    choose: Fraction = 0.17
+    """Share on which strategy parameters are chosen."""
+    judge: Fraction = 0.38
+    """Share looked at once, to judge."""
+    embargo: int = Field(default=96, ge=0)
+    """Bars left out at the start of each later part, beyond the purge of one horizon before it."""
+    start: datetime | None = None
+    """First instant of the calendar; None: the first at which half of the tickers have bars."""
+    end: datetime | None = None
+    """Instant after the last of the calendar; None: after the last bar."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Split":
+        total = self.fit + self.validate_ + self.choose + self.judge
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"fit + validate + choose + judge is {total:g}; it must be 1")
+        return self
+
+
+class Train(Section):
+    """How the CNN is trained."""
+
+    tickers: tuple[str, ...] = ()
+    """Canonical tickers or symbols to learn from; the demo's majors on the demo market, else all, where empty."""
+    architecture: Literal["cnn_whole", "cnn", "cnn_tuned"] = "cnn_whole"
+    """The article's first 2D CNN padded so that it sees the newest bar, that CNN as it is, or the tuned one."""
+    steps: Count = 15
+    """Bars in a window."""
+    filters: Count = 16
+    """Filters of the convolution."""
+    dense: Count = 64
+    """Units of the dense layer."""
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    """Share of units dropped while training."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Adam's step."""
+    batch: Count = 512
+    """Windows in a batch, over all workers together."""
+    epochs: Count = 12
+    """Passes over the fit part at most."""
+    patience: Count = 3
+    """Passes without a better validation loss before training stops."""
+    clip: float = Field(default=8.0, gt=0)
+    """Scaled features are clipped to this many interquartile ranges."""
+    seed: int = Field(default=1, ge=0)
+    """Seed of the weights, the dropout and the shuffling."""
+    workers: Count = 1
+    """Data-parallel Ray Train workers."""
+    gpu: bool = False
+    """Whether each worker takes a GPU."""
+    threads: Count = 2
+    """CPU threads of a worker; changes the weights in the seventh digit, so it is part of the fingerprint."""
+
+
+class Predict(Section):
+    """How the model is applied."""
+
+    actors: Count = 1
+    """Model-holding actors at work side by side."""
+    batch: Count = 8192
+    """Windows in a batch."""
+    threshold: float | None = Field(default=None, gt=0)
+    """Least probability of a signal; None: chosen on the validate part."""
+
+
+class Search(Section):
+    """Which strategy parameters are tried on the choose part."""
+
+    policy: Literal["reverse", "exclusive", "stack"] = "reverse"
+    """What a signal does while a position is open."""
+    objective: Literal["sharpe", "return", "expectancy", "profit_factor"] = "sharpe"
+    """What the choice maximises."""
+    trials: Count = 8
+    """Parameter sets at most; a seeded sample where the product of the lists is larger."""
+    seed: int = Field(default=1, ge=0)
+    """Seed of that sample."""
+    minimum_trades: Count = 10
+    """Fewer trades on the choose part leave a set without a score."""
+    stop_loss: Sides = (0.015, 0.03)
+    """Stop losses tried, as fractions of price; null for none."""
+    take_profit: Sides = (0.02, 0.04)
+    """Take profits tried, as fractions of price; null for none."""
+    limit: Sides = (None,)
+    """Limits tried, as fractions of price: the worst entry accepted; null enters at the open."""
+    leverage: tuple[Annotated[float, Field(ge=1)], ...] = (1.0,)
+    """Leverages tried."""
+    trailing_activation: Sides = (None,)
+    """Gains that start the trailing stop; null for none."""
+    trailing_distance: Sides = (None,)
+    """Distances of the trailing stop; null for none."""
+    minimum_profit: tuple[tuple[tuple[int, float], ...], ...] = (((4, -1.0),), ((8, -1.0),))
+    """Time tables of exits tried: pairs of (bars held, least move that closes); (8, -1) closes after 8 bars."""
+
+
+class Costs(Section):
+    """What trading costs."""
+
+    commission: float = Field(default=0.001, ge=0, lt=0.1)
+    """Fee a side, as a fraction of value; the article's 0.1 %."""
+    cash: float = Field(default=10_000_000.0, gt=0)
+    """Starting cash in quote currency; units are whole, so it must exceed a unit's price by far."""
+
+
+class Shortlist(Section):
+    """When a ticker is believed."""
+
+    false_discovery_rate: Fraction = 0.1
+    """Share of false entries accepted in the shortlist, held by Benjamini and Hochberg's procedure."""
+    minimum_trades: Count = 30
+    """Fewer trades on the judge part prove nothing."""
+
+
+class RunConfig(Section):
+    """The configuration of a run."""
+
+    source: str = "demo"
+    """"demo", "samples", or a file, a directory or a URL to read bars from."""
+    store: str = "store"
+    """URL of the object store: a path, file://, s3:// or memory://."""
+    run: str = "demo"
+    """Name of the run within the store."""
+    signals: str | None = None
+    """URL of your own signals (ticker, time, signal 0/1/2; Parquet or CSV) in place of the CNN."""
+    workers: int | None = Field(default=None, ge=1)
+    """CPUs to use in local mode; None: all. Never changes a result."""
+    address: str | None = None
+    """Address of a Ray cluster to join; None: local, or the cluster that the job was submitted to."""
+    tolerate: int = Field(default=0, ge=0)
+    """Failed tickers accepted before the exit code says failure."""
+    ingest: Ingest = Ingest()
+    features: Features = Features()
+    labels: Labels = Labels()
+    split: Split = Split()
+    train: Train = Train()
+    predict: Predict = Predict()
+    search: Search = Search()
+    costs: Costs = Costs()
+    shortlist: Shortlist = Shortlist()

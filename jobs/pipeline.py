@@ -1,0 +1,105 @@
+"""The whole path from bars to a judged shortlist and its report, from one configuration.
+
+python -m jobs.pipeline --source demo --store store --run demo
+"""
+
+import logging
+import time
+from dataclasses import asdict
+
+import pandas as pd
+
+from jobs import backtest, features, ingest, labels, predict, report, search, shortlist, train
+from jobs.stage import Context, now
+from quant.schemas import FAILURES, SHORTLIST, frame
+from storage import layout
+from storage.hashing import combine
+from storage.manifest import Failure, Manifest, write_manifest
+from storage.tables import read_table, write_table
+
+STAGE = "pipeline"
+HASHED = ("features", "labels", "signals", "trades", "metrics", "trials", "shortlist")
+
+logger = logging.getLogger("assay")
+
+
+def run(context: Context) -> Manifest:
+    """Run every stage that is not up to date; the result hash covers all tables that a verdict rests on."""
+    stages = [ingest, search, backtest, shortlist]
+    stages[1:1] = [predict] if context.config.signals else [features, labels, train, predict]
+    manifests = {}
+    for number, stage in enumerate(stages, start=1):
+        started = time.perf_counter()
+        name = stage.__name__.removeprefix("jobs.")
+        logger.info("stage %d of %d: %s", number, len(stages), name)
+        manifests[name] = stage.run(context)
+        logger.info("%s: done in %.1f s", name, time.perf_counter() - started)
+    manifest = summary(context, manifests)
+    write_failures(context, manifest.failures)
+    write_manifest(context.store, context.run, manifest)
+    report.run(context)
+    print_summary(context, manifest)
+    return manifest
+
+
+def summary(context: Context, manifests: dict[str, Manifest]) -> Manifest:
+    """Manifest of the run: the result hash over its tables, and the failures of all stages."""
+    hashes = {name: value for manifest in manifests.values() for name, value in manifest.hashes.items()}
+    return Manifest(
+        stage=STAGE,
+        fingerprint=combine({name: manifest.fingerprint for name, manifest in manifests.items()}),
+        config=context.config.model_dump(mode="json", by_alias=True),
+        versions={},
+        inputs={name: manifest.result_hash for name, manifest in manifests.items()},
+        tickers={},
+        rows={name: count for manifest in manifests.values() for name, count in manifest.rows.items()},
+        hashes={name: hashes[name] for name in HASHED if name in hashes},
+        failures=[row for manifest in manifests.values() for row in manifest.failures],
+        created=now(),
+        details={"tickers": len(manifests["ingest"].tickers)},
+    )
+
+
+def write_failures(context: Context, failures: list[Failure]) -> None:
+    """Write the failures of all stages as one table."""
+    table = frame(FAILURES, [asdict(row) for row in failures])
+    write_table(context.store, context.run, FAILURES, table.sort_values(list(FAILURES.key), ignore_index=True))
+
+
+def print_summary(context: Context, manifest: Manifest) -> None:
+    """Print the shortlist and where the report is; the path of the report is the last line."""
+    verdicts = read_table(context.store, context.run, SHORTLIST)
+    shown = verdicts[verdicts["shortlisted"]]
+    print(f"\n{len(shown)} of {len(verdicts)} tickers hold up on the judge part:\n")
+    if len(shown):
+        print(_table(shown))
+    else:
+        print("  none: no evidence that the strategy works on any of them, which is a good answer to have")
+    print("\nrejected:")
+    for stage, group in verdicts[~verdicts["shortlisted"]].groupby("stage"):
+        print(f"  {len(group):>4} on {stage}, for example {group.iloc[0]['ticker']}: {group.iloc[0]['reason']}")
+    print(f"\nresult hash: {manifest.result_hash}")
+    print(f"tables: {context.store.address(layout.run_prefix(context.run))}")
+    print(f"report: {context.store.address(layout.report(context.run))}")
+
+
+def _table(verdicts: pd.DataFrame) -> str:
+    percent, plain = "{:+.1%}".format, "{:.2f}".format
+    columns = {
+        "ticker": str,
+        "judge_return": percent,
+        "buy_and_hold_return": percent,
+        "judge_sharpe": plain,
+        "judge_trades": "{:.0f}".format,
+        "win_rate": "{:.0%}".format,
+        "max_drawdown": percent,
+        "p_value": "{:.2g}".format,
+        "q_value": "{:.2g}".format,
+    }
+    return verdicts.to_string(columns=list(columns), formatters=columns, index=False)
+
+
+if __name__ == "__main__":
+    from jobs.runner import main
+
+    main("pipeline")

@@ -1,0 +1,126 @@
+"""Write ``report.html``: the shortlist, its evidence, what was rejected and why, in one page that opens alone.
+
+python -m jobs.report --config run.toml --store URL --run NAME
+"""
+
+import datetime
+import importlib.metadata
+import json
+import shlex
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+
+from jobs import market
+from jobs.shortlist import metrics_frame, trials_frame
+from jobs.stage import Context, require
+from quant.report import ModelEvaluation, ReportContent, render
+from quant.schemas import EQUITY, FAILURES, SHORTLIST, frame
+from storage import layout
+from storage.manifest import Manifest
+from storage.tables import read_table
+
+CLASSES = ("neutral", "long", "short")
+LIBRARIES = ("ray", "tensorflow-cpu", "tensorflow", "keras", "pandas", "numpy", "backtesting", "TA-Lib")
+
+
+def run(context: Context) -> Manifest:
+    """Write the report of a run that the pipeline brought to its end."""
+    pipeline = require(context, "pipeline")
+    page = render(content(context, pipeline))
+    context.store.write(layout.report(context.run), page.encode())
+    return pipeline
+
+
+def content(context: Context, pipeline: Manifest) -> ReportContent:
+    """What the report shows, gathered from the manifests and a few tables."""
+    ingested, searched, judged = (require(context, name) for name in ("ingest", "search", "backtest"))
+    shortlist = read_table(context.store, context.run, SHORTLIST)
+    chosen = {ticker: info["chosen"] for ticker, info in searched.tickers.items() if info["chosen"]}
+    now = datetime.datetime.now(datetime.UTC)
+    return ReportContent(
+        run=context.run,
+        created=now.strftime("%Y-%m-%d %H:%M UTC"),
+        command=command(context),
+        config=context.config.model_dump_json(indent=2, by_alias=True),
+        versions=versions(),
+        result_hash=pipeline.result_hash,
+        parts={name: (part.start, part.end) for name, part in market.parts(context, ingested).items()},
+        shortlist=shortlist,
+        metrics=metrics_frame(judged),
+        equity={ticker: read_table(context.store, context.run, EQUITY, ticker) for ticker in shortlist["ticker"]},
+        trials=max((int(info["trials"]) for info in searched.tickers.values()), default=0),
+        false_discovery_rate=context.config.shortlist.false_discovery_rate,
+        failures=failures_frame(pipeline),
+        parameters=trials_frame(chosen) if chosen else None,
+        label_balance=None if context.config.signals else label_balance(context),
+        evaluation=None if context.config.signals else evaluation(require(context, "train")),
+        quality=pd.DataFrame(
+            {"ticker": ticker, **{name: info[name] for name in ("rows", "first", "last", "gaps", "quarantined")}}
+            for ticker, info in ingested.tickers.items()
+        ),
+        planted=frozenset(ingested.details["planted"]) if "planted" in ingested.details else None,
+    )
+
+
+def command(context: Context) -> str:
+    """The command that makes the run again, with the settings that differ from the defaults."""
+    given = context.config.model_dump(exclude_defaults=True, by_alias=True, mode="json")
+    flags = [f"--{name} {_shell(value)}" for name, value in _flat(given)]
+    return " ".join(["python -m jobs.pipeline", *flags])
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that a result rests on, as installed here."""
+    installed = {d.metadata["Name"].lower(): d.version for d in importlib.metadata.distributions()}
+    return {name: installed[name.lower()] for name in LIBRARIES if name.lower() in installed}
+
+
+def evaluation(trained: Manifest) -> ModelEvaluation:
+    """How the model did on the validate part."""
+    details = trained.details
+    return ModelEvaluation(
+        confusion=np.array(details["validate"]["confusion"]),
+        history=pd.DataFrame(details["history"]),
+        train_tickers=tuple(details["tickers"]),
+        log_loss=details["validate"]["log_loss"],
+        threshold=details["threshold"],
+    )
+
+
+def label_balance(context: Context) -> pd.DataFrame:
+    """Counts of the classes: of the windows learned from, and of all tickers' bars."""
+    learned = require(context, "train").details["classes"]
+    bars = [info["counts"] for info in require(context, "labels").tickers.values()]
+    rows = {
+        "fit": learned["fit"],
+        "validate": learned["validate"],
+        "all bars": [sum(int(counts[str(label)]) for counts in bars) for label in range(3)],
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(CLASSES))
+
+
+def failures_frame(pipeline: Manifest) -> pd.DataFrame:
+    """Failures of all stages as a table."""
+    return frame(FAILURES, [asdict(row) for row in pipeline.failures])
+
+
+def _flat(settings: dict[str, object], prefix: str = "") -> list[tuple[str, object]]:
+    pairs: list[tuple[str, object]] = []
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            pairs += _flat(value, f"{prefix}{name}.")
+        else:
+            pairs.append((prefix + name, value))
+    return pairs
+
+
+def _shell(value: object) -> str:
+    return shlex.quote(value if isinstance(value, str) else json.dumps(value))
+
+
+if __name__ == "__main__":
+    from jobs.runner import main
+
+    main("report")

@@ -1,0 +1,307 @@
+"""How a stage runs: skipped when unchanged, resumed where it stopped, complete when its manifest is written.
+
+A stage maps tickers to tables. Its identity is the hash of its inputs' results, its settings and its code
+versions. Each shard leaves a receipt after its tables; the manifest comes last, so that its existence means
+that the stage is complete. Running again does what is missing and nothing twice.
+"""
+
+import datetime
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from actors.fan_out import Outcome, fan_out
+from actors.progress import Progress
+from actors.sharding import shards
+from jobs.config import RunConfig
+from quant.schemas import Dataset
+from storage import layout
+from storage.hashing import combine, fingerprint
+from storage.manifest import (
+    Failure,
+    Manifest,
+    Receipt,
+    TableResult,
+    delete_manifest,
+    delete_receipts,
+    read_manifest,
+    read_receipts,
+    write_manifest,
+    write_receipt,
+)
+from storage.store import Store
+from storage.tables import tickers as stored_tickers
+from storage.tables import write_table
+
+logger = logging.getLogger("assay")
+
+
+class StageMissingError(ValueError):
+    """A job was asked to run before the stage that it reads from."""
+
+
+class AllFailedError(ValueError):
+    """No ticker came through a stage."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a shard needs wherever it runs.
+
+    ``workers`` is how many tasks run side by side: it sizes shards and never changes a result.
+    """
+
+    config: RunConfig
+    store: Store
+    workers: int = 1
+
+    @property
+    def run(self) -> str:
+        """Name of the run."""
+        return self.config.run
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of the data path.
+
+    Parameters
+    ----------
+    version
+        Raised by whoever changes what the stage computes; enters the fingerprint.
+    inputs
+        Stages whose manifests must exist, and whose results enter the fingerprint.
+    outputs
+        Datasets that the stage writes for every ticker.
+    seconds_per_row
+        Measured cost of a row of a ticker, from which shards are sized.
+    """
+
+    name: str
+    version: int
+    inputs: tuple[str, ...]
+    outputs: tuple[Dataset, ...]
+    seconds_per_row: float = 2e-6
+
+
+@dataclass(frozen=True)
+class Item:
+    """One unit of work: a ticker, what it is read from, and how heavy it is beside the others."""
+
+    ticker: str
+    payload: Any = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Produced:
+    """What one ticker yields: a frame for each output, and a few figures for the manifest."""
+
+    frames: Mapping[Dataset, pd.DataFrame]
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+Produce = Callable[[Context, Item, Any], Produced]
+FanOut = Callable[..., Iterator[Outcome[list[Item], Receipt]]]
+
+
+def run_stage(
+    context: Context,
+    stage: Stage,
+    items: Sequence[Item],
+    produce: Produce,
+    *,
+    settings: Mapping[str, Any],
+    extra: Any = None,
+    fan_out: FanOut = fan_out,
+    details: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """Bring ``stage`` up to date for ``items`` and return its manifest.
+
+    Parameters
+    ----------
+    produce
+        Called in a worker for each item with the context, the item and ``extra``; importable by name.
+    settings
+        Whatever decides the result, as JSON-able values; enters the fingerprint.
+    fan_out
+        How shards are spread; a plain loop in tests.
+
+    Raises
+    ------
+    AllFailedError
+        If there were items and none came through.
+    """
+    identity = stage_fingerprint(context, stage, settings)
+    done = read_manifest(context.store, context.run, stage.name)
+    if done is not None and done.fingerprint == identity and not done.failures:
+        logger.info("%s: unchanged, %d tickers kept", stage.name, len(done.tickers))
+        return done
+    delete_manifest(context.store, context.run, stage.name)
+    receipts = read_receipts(context.store, context.run, stage.name, identity)
+    finished = {ticker for receipt in receipts for ticker in receipt.items}
+    missing = [item for item in items if item.ticker not in finished]
+    if finished:
+        logger.info("%s: resuming, %d of %d tickers were done before", stage.name, len(finished), len(items))
+    job = ShardJob(context, stage, identity, produce, extra)
+    fresh = _spread(job, missing, fan_out)
+    manifest = _manifest(context, stage, identity, settings, [*receipts, *fresh], details or {})
+    if items and not manifest.tickers:
+        first = manifest.failures[0]
+        raise AllFailedError(
+            f"{stage.name}: none of the {len(items)} tickers came through. The first, {first.ticker}: {first.message}"
+        )
+    _remove_strangers(context, stage, manifest)
+    write_manifest(context.store, context.run, manifest)
+    if not manifest.failures:
+        delete_receipts(context.store, context.run, stage.name)
+    return manifest
+
+
+def stage_fingerprint(context: Context, stage: Stage, settings: Mapping[str, Any]) -> str:
+    """Identity of a stage: its name, version, settings, output schemas and its inputs' results."""
+    return fingerprint(
+        {
+            "stage": stage.name,
+            "version": stage.version,
+            "schemas": {dataset.name: dataset.version for dataset in stage.outputs},
+            "inputs": {name: require(context, name).result_hash for name in stage.inputs},
+            "settings": dict(settings),
+        }
+    )
+
+
+def require(context: Context, stage: str) -> Manifest:
+    """Manifest of a stage that must be complete.
+
+    Raises
+    ------
+    StageMissingError
+        If the stage has not been run, or not to its end, in this run.
+    """
+    manifest = read_manifest(context.store, context.run, stage)
+    if manifest is None:
+        raise StageMissingError(
+            f"Run '{context.run}' in {context.store.url} has no complete '{stage}' stage. "
+            f"Run `python -m jobs.{stage}` with the same --config, --store and --run first, "
+            "or `python -m jobs.pipeline` for the whole path."
+        )
+    return manifest
+
+
+def items_of(manifest: Manifest) -> list[Item]:
+    """One item for each ticker that came through a stage, weighted by its rows."""
+    return [Item(ticker, weight=float(info.get("rows", 1))) for ticker, info in sorted(manifest.tickers.items())]
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """What is put once into the object store and shared by all shards of a stage."""
+
+    context: Context
+    stage: Stage
+    identity: str
+    produce: Produce
+    extra: Any
+
+
+def run_shard(items: list[Item], job: ShardJob) -> Receipt:
+    """Process the tickers of one shard: a ticker that fails is a row of the receipt, and costs no other."""
+    tables: dict[str, dict[str, TableResult]] = {}
+    info: dict[str, dict[str, Any]] = {}
+    failures: list[Failure] = []
+    for item in items:
+        try:
+            produced = job.produce(job.context, item, job.extra)
+            written = {
+                dataset.name: write_table(job.context.store, job.context.run, dataset, frame, item.ticker)
+                for dataset, frame in produced.frames.items()
+            }
+        except Exception as error:  # whatever is wrong with one ticker is that ticker's failure
+            failures.append(Failure(item.ticker, job.stage.name, type(error).__name__, str(error)))
+        else:
+            tables[item.ticker] = {name: TableResult(table.rows, table.hash) for name, table in written.items()}
+            info[item.ticker] = plain(produced.info)
+    receipt = Receipt(job.stage.name, job.identity, tables, info, failures)
+    write_receipt(job.context.store, job.context.run, receipt)
+    return receipt
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON holds it: NumPy scalars as Python's, numbers that are none as null."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _spread(job: ShardJob, items: Sequence[Item], fan_out: FanOut) -> list[Receipt]:
+    name = job.stage.name
+    weights = [item.weight for item in items]
+    parts = shards(list(items), weights, workers=job.context.workers, seconds_per_weight=job.stage.seconds_per_row)
+    receipts = []
+    with Progress(len(items), name) as progress:
+        for outcome in fan_out(run_shard, parts, name=name, shared=job, split=_singles):
+            receipt = outcome.value or _lost(job, outcome)
+            receipts.append(receipt)
+            progress.advance(len(outcome.shard), failed=len(receipt.failures))
+    return receipts
+
+
+def _lost(job: ShardJob, outcome: Outcome[list[Item], Receipt]) -> Receipt:
+    """A receipt, kept nowhere, for a shard whose workers died under it."""
+    error = outcome.error
+    assert error is not None  # noqa: S101  (an outcome has a value or an error)
+    failures = [Failure(item.ticker, job.stage.name, error.type_name, error.message) for item in outcome.shard]
+    return Receipt(job.stage.name, job.identity, {}, {}, failures)
+
+
+def _singles(shard: list[Item]) -> list[list[Item]]:
+    return [[item] for item in shard]
+
+
+def _manifest(
+    context: Context,
+    stage: Stage,
+    identity: str,
+    settings: Mapping[str, Any],
+    receipts: Sequence[Receipt],
+    details: Mapping[str, Any],
+) -> Manifest:
+    tables = {ticker: entry for receipt in receipts for ticker, entry in receipt.items.items()}
+    info = {ticker: entry for receipt in receipts for ticker, entry in receipt.info.items()}
+    # a ticker that failed before and was done now is done
+    failures = {f.ticker: f for receipt in receipts for f in receipt.failures if f.ticker not in tables}
+    return Manifest(
+        stage=stage.name,
+        fingerprint=identity,
+        config=dict(settings),
+        versions={"stage": stage.version, **{dataset.name: dataset.version for dataset in stage.outputs}},
+        inputs={name: require(context, name).result_hash for name in stage.inputs},
+        tickers={ticker: info[ticker] for ticker in sorted(tables)},
+        rows={d.name: sum(entry[d.name].rows for entry in tables.values()) for d in stage.outputs},
+        hashes={d.name: combine({t: entry[d.name].hash for t, entry in tables.items()}) for d in stage.outputs},
+        failures=[failures[ticker] for ticker in sorted(failures)],
+        created=now(),
+        details=dict(details),
+    )
+
+
+def now() -> str:
+    """The time of day for a manifest; it enters no hash."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _remove_strangers(context: Context, stage: Stage, manifest: Manifest) -> None:
+    """Delete tables of tickers that an earlier configuration of this run left behind."""
+    for dataset in stage.outputs:
+        for ticker in set(stored_tickers(context.store, context.run, dataset)) - set(manifest.tickers):
+            context.store.delete(layout.table(context.run, dataset.name, ticker))

@@ -1,0 +1,385 @@
+"""Convolutional networks over windows of features: building, training steps, prediction and the `.keras` file.
+
+The only module that imports Keras and TensorFlow, and only when one of its functions is called: the import takes
+seconds and gigabytes, which a process that merely reads `ARCHITECTURES` must not pay.
+"""
+
+import functools
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from quant.model_file import LARGEST, ModelError, check
+from quant.windows import cut
+
+if TYPE_CHECKING:
+    import keras
+
+CLASSES = 3
+Layers = Callable[[int, int, float, int], list[Any]]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A registered network: the layers between the image of a window and the three probabilities."""
+
+    name: str
+    version: int
+    layers: Layers
+
+
+ARCHITECTURES: dict[str, Architecture] = {}
+
+
+def architecture(name: str, version: int) -> Callable[[Layers], Layers]:
+    """Register a function (filters, dense, dropout, seed) → layers under a name.
+
+    Raises
+    ------
+    ModelError
+        Where the name is taken.
+    """
+
+    def register(layers: Layers) -> Layers:
+        if name in ARCHITECTURES:
+            raise ModelError(f"the architecture {name!r} is registered twice")
+        ARCHITECTURES[name] = Architecture(name, version, layers)
+        return layers
+
+    return register
+
+
+@architecture("cnn", version=1)
+def _first(filters: int, dense: int, dropout: float, seed: int) -> list[Any]:
+    """Build the article's first network: 4,670,595 parameters at 15 × 193, 64 filters and 128 units.
+
+    Its pooling drops the last row and column of an odd convolved image: of 15 bars it never sees the newest, of 193
+    features never the last. An even number of steps and of features is seen whole.
+    """
+    return _convolved_once(filters, dense, dropout, seed, pooling="valid")
+
+
+@architecture("cnn_whole", version=1)
+def _whole(filters: int, dense: int, dropout: float, seed: int) -> list[Any]:
+    """Build the first network with padded pooling, which sees the whole window: 5,506,179 parameters as above."""
+    return _convolved_once(filters, dense, dropout, seed, pooling="same")
+
+
+@architecture("cnn_tuned", version=1)
+def _tuned(filters: int, dense: int, dropout: float, seed: int) -> list[Any]:
+    """Build the article's tuned network: 7,762,519 parameters at 15 × 193, 16 filters and 100 units.
+
+    It keeps a dense layer before flattening, so its size grows with dense² and the window's area.
+    """
+    layers = _keras().layers
+    convolution = {"padding": "same", "activation": "relu", "kernel_initializer": _glorot(seed, 0)}
+    return [
+        layers.Conv2D(filters, 5, **convolution, name="convolution"),
+        layers.MaxPooling2D(2, padding="same", name="pooling"),
+        layers.Dense(dense, activation="relu", kernel_initializer=_glorot(seed, 1), name="dense_pixels"),
+        layers.Dropout(dropout, seed=seed, name="dropout"),
+        layers.Flatten(name="flatten"),
+        layers.Dense(dense, activation="relu", kernel_initializer=_glorot(seed, 2), name="dense"),
+    ]
+
+
+def build(
+    architecture: str, steps: int, features: int, *, filters: int, dense: int, dropout: float, seed: int
+) -> "keras.Model":
+    """Build a network (n × steps × features) → probabilities (n × 3) of neutral, long and short.
+
+    Its initial weights and its dropout depend on nothing but the arguments.
+
+    Parameters
+    ----------
+    architecture
+        A name of `ARCHITECTURES`.
+    steps, features
+        Size of a window in bars and features; at least 4 × 4.
+    filters, dense
+        Filters of the convolution, units of the dense layers.
+    dropout
+        Share of units dropped in training, from 0 to below 1.
+
+    Raises
+    ------
+    ModelError
+        For an unknown architecture or a size that is not allowed.
+    """
+    if architecture not in ARCHITECTURES:
+        raise ModelError(f"architecture {architecture!r} is unknown; known are {', '.join(sorted(ARCHITECTURES))}")
+    if min(steps, features) < 4:
+        raise ModelError(f"a window needs at least 4 steps and 4 features, not {steps} × {features}")
+    if min(filters, dense) < 1 or not 0 <= dropout < 1:
+        raise ModelError(
+            f"a network needs filters ≥ 1, dense ≥ 1 and 0 ≤ dropout < 1, not {filters}, {dense} and {dropout}"
+        )
+    keras = _keras()
+    inputs = keras.Input((steps, features), name="window")
+    outputs = keras.layers.Reshape((steps, features, 1), name="image")(inputs)
+    for layer in ARCHITECTURES[architecture].layers(filters, dense, dropout, seed):
+        outputs = layer(outputs)
+    outputs = keras.layers.Dense(
+        CLASSES, activation="softmax", kernel_initializer=_glorot(seed, 9), name="probabilities"
+    )(outputs)
+    return keras.Model(inputs, outputs, name=architecture)
+
+
+def configure(threads: int, deterministic: bool = True) -> None:
+    """Fix TensorFlow's threads, and ask for operations that give the same bits on every run.
+
+    Call it before anything else of this module, once a process: both settings hold for all of it. Determinism costs up
+    to half of the speed on a CPU.
+
+    Raises
+    ------
+    ModelError
+        Where TensorFlow already runs with another number of threads.
+    """
+    tensorflow = _tensorflow()
+    try:
+        tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
+        tensorflow.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError as error:
+        raise ModelError(f"TensorFlow already runs in this process and cannot be set to {threads} threads") from error
+    if deterministic:
+        tensorflow.config.experimental.enable_op_determinism()
+
+
+class Learner:
+    """A network in training on one of several ranks, each of which holds the same weights."""
+
+    def __init__(self, builder: Callable[[], "keras.Model"], *, learning_rate: float, ranks: int = 1) -> None:
+        """Build the network and Adam, together with the other ranks.
+
+        Parameters
+        ----------
+        builder
+            Builds the network; the same on every rank.
+        learning_rate
+            Of Adam.
+        ranks
+            Number of ranks. Above 1 the environment must name the others in `TF_CONFIG`, and this must be the first
+            use of TensorFlow in the process after `configure`.
+
+        Raises
+        ------
+        ModelError
+            Where another number of replicas than `ranks` was found.
+        """
+        keras, tensorflow = _keras(), _tensorflow()
+        distribution = tensorflow.distribute
+        strategy = distribution.MultiWorkerMirroredStrategy() if ranks > 1 else distribution.get_strategy()
+        if strategy.num_replicas_in_sync != ranks:
+            raise ModelError(
+                f"training was to run on {ranks} ranks of one device each, but TensorFlow found "
+                f"{strategy.num_replicas_in_sync} replicas"
+            )
+        with strategy.scope():
+            self.model = builder()
+            self.optimizer = keras.optimizers.Adam(learning_rate)
+            self.optimizer.build(self.model.trainable_variables)
+
+        def reduce(function: Callable[..., Any], *arguments: Any) -> Any:
+            return strategy.reduce(distribution.ReduceOp.SUM, strategy.run(function, args=arguments), axis=None)
+
+        def step(windows: Any, labels: Any, weights: Any) -> Any:
+            with tensorflow.GradientTape() as tape:
+                probabilities = self.model(windows, training=True)
+                losses = keras.losses.sparse_categorical_crossentropy(labels, probabilities)
+                loss = tensorflow.reduce_sum(losses * weights)
+            variables = self.model.trainable_variables
+            # sums the gradients over the replicas
+            self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+            return loss
+
+        self._step = tensorflow.function(lambda *batch: reduce(step, *batch))
+        self._total = tensorflow.function(lambda values: reduce(lambda mine: mine, values))
+
+    def step(
+        self, windows: npt.NDArray[np.float32], labels: npt.NDArray[Any], weights: npt.NDArray[np.floating[Any]]
+    ) -> Any:
+        """Take one step of Adam on this rank's share of a batch, together with the other ranks.
+
+        Parameters
+        ----------
+        windows, labels
+            Arrays (n × steps × features) and (n); n must be the same on every rank.
+        weights
+            Array (n) of what each window's loss counts, over the size of the whole batch.
+
+        Returns
+        -------
+        The weighted loss of the whole batch, as a tensor, so that a device need not be waited for.
+
+        Raises
+        ------
+        ModelError
+            Where a window holds a value that is not finite.
+        """
+        _check_finite(windows)
+        return self._step(windows, labels.astype(np.int32), weights.astype(np.float32))
+
+    def total(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Sum an array over the ranks; the same bits on every rank."""
+        return np.asarray(self._total(values), dtype=np.float64)
+
+    def state(self) -> list[npt.NDArray[Any]]:
+        """All that the next step depends on: weights, dropout's counters, Adam's moments."""
+        return [np.asarray(variable) for variable in self._variables()]
+
+    def set_state(self, arrays: Sequence[npt.NDArray[Any]]) -> None:
+        """Put back what `state` gave.
+
+        Raises
+        ------
+        ModelError
+            Where the arrays are of another network.
+        """
+        variables = self._variables()
+        expected = [tuple(variable.shape) for variable in variables]
+        if expected != [array.shape for array in arrays]:
+            raise ModelError(
+                f"the training state holds {len(arrays)} arrays that do not fit the network {self.model.name!r} "
+                f"with its {len(variables)} variables: it belongs to another configuration"
+            )
+        for variable, array in zip(variables, arrays, strict=True):
+            variable.assign(array)
+
+    def _variables(self) -> list[Any]:
+        return [*self.model.variables, *self.optimizer.variables]
+
+
+def predict(
+    model: "keras.Model",
+    rows: npt.NDArray[np.float32],
+    ends: npt.NDArray[np.int64],
+    length: int,
+    batch: int = 2048,
+) -> npt.NDArray[np.float32]:
+    """Compute the probabilities of the windows that end at given rows.
+
+    Parameters
+    ----------
+    rows
+        Array (n_rows × features), scaled.
+    ends
+        Array (n) of the positions of the windows' last rows.
+    length
+        Rows of a window.
+    batch
+        Windows at a time. The last digits depend on it and on the number of threads.
+
+    Returns
+    -------
+    Array (n × 3) float32 of neutral, long and short.
+
+    Raises
+    ------
+    ModelError
+        Where the windows do not have the model's shape, the rows are not float32, or a window holds a value that is
+        not finite.
+    """
+    expected = tuple(model.input_shape[1:])
+    given = (length, rows.shape[-1])
+    if expected != given or rows.dtype != np.float32:
+        raise ModelError(
+            f"the model {model.name!r} takes float32 windows of {expected} (steps, features), "
+            f"not {rows.dtype} ones of {given}"
+        )
+    forward = _forward(model)
+    probabilities = np.empty((len(ends), CLASSES), dtype=np.float32)
+    for start in range(0, len(ends), batch):
+        windows = cut(rows, ends[start : start + batch], length)
+        _check_finite(windows)
+        probabilities[start : start + batch] = forward(windows)
+    return probabilities
+
+
+def save(model: "keras.Model") -> bytes:
+    """Give the `.keras` file of a model: architecture and weights, without the optimiser."""
+    with tempfile.NamedTemporaryFile(suffix=".keras") as file:  # Keras' public interface knows paths only
+        model.save(file.name)
+        return file.read()
+
+
+def load(data: bytes, source: str = "model.keras", limit: int = LARGEST) -> "keras.Model":
+    """Read a `.keras` file, without running any code that it may hold.
+
+    Parameters
+    ----------
+    data
+        The file's bytes.
+    source
+        What the error names.
+    limit
+        Bytes above which the file is refused, packed or unpacked.
+
+    Raises
+    ------
+    ModelError
+        Where the file is damaged, too large, or holds a layer with code of its own (`Lambda`).
+    """
+    check(data, source, limit)
+    keras = _keras()
+    with tempfile.NamedTemporaryFile(suffix=".keras") as file:
+        file.write(data)
+        file.flush()
+        try:
+            return keras.saving.load_model(file.name, compile=False, safe_mode=True)
+        except Exception as error:  # a malformed configuration makes Keras raise whatever its layers raise
+            raise ModelError(
+                f"{source} is no model that Keras can read: {str(error).strip().splitlines()[0]}"
+            ) from error
+
+
+@functools.lru_cache(maxsize=4)
+def _forward(model: "keras.Model") -> Callable[[npt.NDArray[np.float32]], Any]:
+    """Compile a model once for batches of any size; a trace for each ticker would cost more than its prediction."""
+    tensorflow = _tensorflow()
+    signature = tensorflow.TensorSpec((None, *model.input_shape[1:]), tensorflow.float32)
+    compiled = tensorflow.function(lambda windows: model(windows, training=False), input_signature=[signature])
+    return lambda windows: compiled(windows).numpy()
+
+
+def _check_finite(windows: npt.NDArray[np.float32]) -> None:
+    # the activation turns NaN into 0, so that nothing later would show it
+    if not np.isfinite(windows).all():
+        feature = int(np.flatnonzero(~np.isfinite(windows).all(axis=(0, 1)))[0])
+        raise ModelError(f"a window holds a value that is not finite, first in the feature at position {feature}")
+
+
+def _convolved_once(filters: int, dense: int, dropout: float, seed: int, pooling: str) -> list[Any]:
+    layers = _keras().layers
+    return [
+        layers.Conv2D(filters, 3, activation="relu", kernel_initializer=_glorot(seed, 0), name="convolution"),
+        layers.MaxPooling2D(2, padding=pooling, name="pooling"),
+        layers.Flatten(name="flatten"),
+        layers.Dense(dense, activation="relu", kernel_initializer=_glorot(seed, 1), name="dense"),
+        layers.Dropout(dropout, seed=seed, name="dropout"),
+    ]
+
+
+def _glorot(seed: int, layer: int) -> Any:
+    return _keras().initializers.GlorotUniform(seed=seed * 10 + layer)
+
+
+def _keras() -> Any:
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise ModelError(
+            f"Keras runs on {keras.backend.backend()!r} here; only 'tensorflow' is supported: "
+            "set KERAS_BACKEND=tensorflow"
+        )
+    return keras
+
+
+def _tensorflow() -> Any:
+    import tensorflow
+
+    return tensorflow

@@ -1,0 +1,321 @@
+"""The report of a run: one HTML page that opens alone, from the frames of the run.
+
+The page makes no request: style, script, the plot library and the data are inside it, and its content security
+policy forbids the browser to fetch anything or to run any other script. Text from outside (tickers, messages,
+config) is escaped by the template or embedded as JSON that cannot end its own element.
+"""
+
+import base64
+import functools
+import gzip
+import hashlib
+import importlib.resources
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from quant import report_figures as figures
+from quant import report_words as words
+from quant.schemas import FAILURES, METRICS, SHORTLIST
+
+QUALITY_COLUMNS = ("ticker", "rows", "first", "last", "gaps", "quarantined")
+HISTORY_COLUMNS = ("epoch", "loss", "validation_loss", "macro_f1")
+
+SHORTLISTED_COLUMNS = {
+    "rank": "Rank",
+    "judge_return": "Return",
+    "buy_and_hold_return": "Buy and hold",
+    "judge_sharpe": "Sharpe, 90% interval",
+    "judge_trades": "Trades",
+    "win_rate": "Win rate",
+    "profit_factor": "Profit factor",
+    "max_drawdown": "Max drawdown",
+    "p_value": "p",
+    "q_value": "q",
+}
+REJECTED_COLUMNS = {
+    "stage": "Stopped at",
+    "reason": "Why",
+    "choose_sharpe": "Sharpe on choose",
+    "judge_sharpe": "Sharpe on judge",
+    "judge_return": "Return",
+    "buy_and_hold_return": "Buy and hold",
+    "judge_trades": "Trades",
+    "p_value": "p",
+    "q_value": "q",
+}
+_TIPS = {"judge_sharpe": "sharpe", "judge_trades": "trades"}
+_SMALLEST_FIRST = ("rank", "ticker", "stage", "reason", "p_value", "q_value")
+
+
+class ReportError(ValueError):
+    """The content of a report does not fit together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEvaluation:
+    """How the model did on bars that its weights were not fitted on.
+
+    Parameters
+    ----------
+    confusion
+        3 × 3 counts of windows: row = true class, column = predicted class, in the order 0 neutral, 1 long, 2 short.
+    part
+        The part of the calendar the counts come from.
+    log_loss
+        Mean negative log-probability of the true class, in nats.
+    threshold
+        Least probability at which the model's opinion becomes a signal.
+    train_tickers
+        Tickers the model learned from.
+    history
+        One row an epoch: epoch, loss, validation_loss, macro_f1 (nulls allowed).
+    """
+
+    confusion: np.ndarray[Any, Any]
+    history: pd.DataFrame
+    train_tickers: tuple[str, ...]
+    log_loss: float | None = None
+    threshold: float | None = None
+    part: str = "validate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportContent:
+    """Everything that a report shows; what a run does not have stays None and says so on the page.
+
+    Parameters
+    ----------
+    run, created, command, config, versions, result_hash
+        Name of the run, when the report was made (as shown), the command that makes it again, the resolved
+        configuration as text, component → version, and the hash over the run's tables.
+    parts
+        Part → (start, end), half-open, in time order.
+    shortlist
+        ``schemas.SHORTLIST``: every ticker with its verdict, best first.
+    metrics
+        ``schemas.METRICS`` of all tickers with a column ``ticker``; a frame of no rows needs no columns.
+    equity
+        Ticker → ``schemas.EQUITY`` frame indexed by time (or with a column ``time``); tickers may be missing.
+    trials
+        Parameter sets tried a ticker.
+    false_discovery_rate
+        Share of false entries that the shortlist accepts.
+    failures
+        ``schemas.FAILURES``.
+    parameters
+        Chosen parameters: ``schemas.PARAMETERS`` with a column ``ticker``.
+    label_balance
+        Counts of labels: indexed by part, columns neutral, long, short.
+    evaluation
+        None where the signals came from a file.
+    quality
+        A row a ticker: ticker, rows, first, last, gaps, quarantined.
+    planted
+        Demo market only: the tickers that truly hold a pattern.
+    """
+
+    run: str
+    created: str
+    command: str
+    config: str
+    versions: Mapping[str, str]
+    result_hash: str
+    parts: Mapping[str, tuple[pd.Timestamp, pd.Timestamp]]
+    shortlist: pd.DataFrame
+    metrics: pd.DataFrame
+    equity: Mapping[str, pd.DataFrame]
+    trials: int
+    false_discovery_rate: float
+    failures: pd.DataFrame
+    parameters: pd.DataFrame | None = None
+    label_balance: pd.DataFrame | None = None
+    evaluation: ModelEvaluation | None = None
+    quality: pd.DataFrame | None = None
+    planted: frozenset[str] | None = None
+
+
+def render(content: ReportContent) -> str:
+    """Return the report as one HTML page of about 2 MB plus 5 kB a ticker.
+
+    Raises
+    ------
+    ReportError
+        If a frame lacks a column, a ticker has more than one verdict, or the confusion matrix is not 3 × 3.
+    """
+    _check(content)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "ensure_ascii": False, "separators": (",", ":")}
+    script, library = _asset("page.js"), get_plotlyjs()
+    return environment.from_string(_asset("page.html.jinja")).render(
+        content=content,
+        words=words,
+        style=Markup(_asset("page.css")),  # noqa: S704 - our own file
+        script=Markup(script),  # noqa: S704 - our own file
+        script_hash=_policy_hash(script),
+        library_hash=_policy_hash(library),
+        library=_compressed(library),
+        data=_data(content),
+        **_verdict(content),
+        funnel=_funnel(content),
+        shortlisted=_table(content, content.shortlist[content.shortlist["shortlisted"]], SHORTLISTED_COLUMNS),
+        rejected=_table(content, content.shortlist[~content.shortlist["shortlisted"]], REJECTED_COLUMNS),
+        timeline=figures.timeline(content.parts),
+        labels=None if content.label_balance is None else figures.label_bars(content.label_balance),
+        model=None if content.evaluation is None else figures.model_summary(content.evaluation.confusion),
+        quality=None if content.quality is None else _quality(content.quality),
+        failures=content.failures.to_dict("records"),
+    )
+
+
+def _asset(name: str) -> str:
+    return importlib.resources.files("quant").joinpath("report_page", name).read_text("utf-8")
+
+
+@functools.cache
+def _compressed(text: str) -> str:
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+def _policy_hash(script: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _check(content: ReportContent) -> None:
+    names = {dataset: tuple(column.name for column in dataset.columns) for dataset in (SHORTLIST, FAILURES, METRICS)}
+    _require("shortlist", content.shortlist, names[SHORTLIST])
+    _require("failures", content.failures, names[FAILURES])
+    if len(content.metrics):
+        _require("metrics", content.metrics, ("ticker", *names[METRICS]))
+    if content.label_balance is not None:
+        _require("label_balance", content.label_balance, words.CLASS_NAMES)
+    if content.quality is not None:
+        _require("quality", content.quality, QUALITY_COLUMNS)
+    if content.evaluation is not None:
+        _require("evaluation.history", content.evaluation.history, HISTORY_COLUMNS)
+        if content.evaluation.confusion.shape != (3, 3):
+            raise ReportError(
+                f"evaluation.confusion has the shape {content.evaluation.confusion.shape}; allowed: (3, 3)"
+            )
+    repeated = content.shortlist["ticker"][content.shortlist["ticker"].duplicated()]
+    if len(repeated):
+        raise ReportError(f"the shortlist holds {repeated.iloc[0]!r} more than once; allowed: one verdict a ticker")
+
+
+def _require(name: str, frame: pd.DataFrame, columns: tuple[str, ...]) -> None:
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise ReportError(f"{name} lacks {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
+
+
+def _verdict(content: ReportContent) -> dict[str, Any]:
+    """The verdict in a sentence, what it means, and on the demo market whether it is right."""
+    table = content.shortlist
+    passed, total = table.loc[table["shortlisted"], "ticker"].tolist(), len(table)
+    tickers = f"{total:,} ticker{'' if total == 1 else 's'}"
+    if passed:
+        verdict = f"{len(passed)} of {tickers} {'holds' if len(passed) == 1 else 'hold'} up"
+    else:
+        verdict = f"Nothing holds up: none of {tickers}"
+    found = None
+    if content.planted is not None:
+        found = {
+            "planted": len(content.planted),
+            "found": len(content.planted & set(passed)),
+            "missed": sorted(content.planted - set(passed)),
+            "false": sorted(set(passed) - content.planted),
+        }
+    return {"verdict": verdict, "passed": words.listing(passed), "passed_count": len(passed), "known_answer": found}
+
+
+def _funnel(content: ReportContent) -> list[dict[str, Any]]:
+    """How many tickers passed each step of the selection."""
+    table, metrics = content.shortlist, content.metrics.to_dict("records")
+    traded = [row["ticker"] for row in metrics if row["part"] == "choose" and row["trades"] > 0]
+    failed = set(content.failures["ticker"]) - set(table["ticker"])
+    steps = (
+        ("Tickers in the run", len(table) + len(failed)),
+        ("Processed without failure", len(table)),
+        ("Traded on the choose part", int(table["ticker"].isin(traded).sum())),
+        ("Candidates: positive on choose", int(table["stage"].isin(["judge", "shortlisted"]).sum())),
+        ("Shortlisted: significant on judge", int(table["shortlisted"].sum())),
+    )
+    whole = max(steps[0][1], 1)
+    return [{"label": label, "count": words.count(number), "share": number / whole} for label, number in steps]
+
+
+def _table(content: ReportContent, rows: pd.DataFrame, columns: Mapping[str, str]) -> dict[str, Any]:
+    """A sortable table: headers, rows of cells, and how many rows stopped at each stage."""
+    planted = content.planted or frozenset()
+    headers = [
+        {
+            "label": label,
+            "tip": words.GLOSSARY.get(_TIPS.get(column, column), ("", ""))[1],
+            "first": "ascending" if column in _SMALLEST_FIRST else "descending",
+            "kind": "text" if column in ("stage", "reason") else "number",
+        }
+        for column, label in columns.items()
+    ]
+    return {
+        "headers": headers,
+        "rows": [
+            {
+                "ticker": record["ticker"],
+                "planted": record["ticker"] in planted,
+                "stage": record["stage"],
+                "cells": [figures.cell(record, column) for column in columns],
+            }
+            for record in rows.sort_values("rank").to_dict("records")
+        ],
+        "stages": {str(stage): int(number) for stage, number in rows["stage"].value_counts(sort=False).items()},
+    }
+
+
+def _data(content: ReportContent) -> dict[str, Any]:
+    """What the script draws and opens: all numbers of the charts, all texts of the rows."""
+    axes, curves = figures.equity_data(content.equity)
+    metrics = {(row["ticker"], row["part"]): row for row in content.metrics.to_dict("records")}
+    chosen = {} if content.parameters is None else {row["ticker"]: row for row in content.parameters.to_dict("records")}
+    tickers = {
+        record["ticker"]: {
+            "reason": record["reason"],
+            "statistics": figures.detail_rows(
+                record, metrics.get((record["ticker"], "choose"), {}), metrics.get((record["ticker"], "judge"), {})
+            ),
+            "parameters": figures.parameter_rows(chosen[record["ticker"]]) if record["ticker"] in chosen else None,
+            "equity": curves.get(str(record["ticker"])),
+        }
+        for record in content.shortlist.to_dict("records")
+    }
+    return {
+        "axes": axes,
+        "tickers": tickers,
+        "glossary": words.GLOSSARY,
+        "promises": figures.promises(content.shortlist),
+        "history": None if content.evaluation is None else figures.plain_columns(content.evaluation.history),
+    }
+
+
+def _quality(quality: pd.DataFrame) -> dict[str, Any]:
+    """Data quality a ticker, and in total."""
+    totals = {name: words.count(quality[name].sum()) for name in ("rows", "gaps", "quarantined")}
+    rows = [
+        {
+            "ticker": record["ticker"],
+            "cells": [
+                figures.Cell(words.count(record["rows"]), float(record["rows"])),
+                figures.Cell(words.day(record["first"]), words.day(record["first"])),
+                figures.Cell(words.day(record["last"]), words.day(record["last"])),
+                figures.Cell(words.count(record["gaps"]), float(record["gaps"])),
+                figures.Cell(words.count(record["quarantined"]), float(record["quarantined"])),
+            ],
+        }
+        for record in quality.to_dict("records")
+    ]
+    return {"totals": totals, "rows": rows}

@@ -1,0 +1,258 @@
+"""The figures behind the report's pictures and tables, computed from the frames of a run.
+
+Everything here is plain data (numbers, text, lists): ``quant.report`` puts it into the page, where tables are
+HTML and charts are drawn by the browser from compact JSON when they come into view.
+"""
+
+import json
+from collections.abc import Hashable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from quant import report_words as words
+
+MAXIMUM_POINTS = 300
+
+Record = Mapping[Hashable, Any]
+
+
+class Cell(NamedTuple):
+    """One cell of a table: what is shown, what it sorts by (None sorts last), a small second line, a style."""
+
+    text: str
+    sort: float | str | None = None
+    note: str = ""
+    style: str = ""
+
+
+class ClassScore(NamedTuple):
+    """How well one class was predicted; NaN where it never occurred or was never predicted."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+def value_of(record: Record, column: str) -> float | None:
+    """A number of a record, with every kind of null as None."""
+    value = record.get(column)
+    return None if value is None or pd.isna(value) else float(value)
+
+
+def cell(record: Record, column: str) -> Cell:
+    """The cell of a column of the shortlist, formatted by what the column means."""
+    if column in ("ticker", "reason", "stage"):
+        text = str(record[column])
+        return Cell(text, text.lower(), style="text wide" if column == "reason" else "text")
+    value = value_of(record, column)
+    if column in ("judge_return", "buy_and_hold_return"):
+        style = "" if column != "judge_return" or not value else "gain" if value > 0 else "loss"
+        return Cell(words.percent(value, signed=True), value, style=style)
+    if column == "judge_sharpe":
+        low, high = value_of(record, "sharpe_low"), value_of(record, "sharpe_high")
+        return Cell(words.decimal(value), value, note=words.interval(low, high))
+    return Cell(_FORMATS[column](value), value)
+
+
+_FORMATS = {
+    "rank": words.count,
+    "judge_trades": words.count,
+    "choose_sharpe": words.decimal,
+    "profit_factor": words.decimal,
+    "win_rate": words.percent,
+    "max_drawdown": words.percent,
+    "p_value": words.probability,
+    "q_value": words.probability,
+}
+
+
+def thin_equity(equity: pd.DataFrame) -> dict[str, list[Any]]:
+    """An equity frame as at most 300 points: days as text, multiples of cash rounded to 4 decimals.
+
+    The first and the last point always stay; a null is None, which breaks the line.
+    """
+    times = pd.DatetimeIndex(equity["time"] if "time" in equity.columns else equity.index)
+    kept = np.unique(np.linspace(0, len(equity) - 1, min(len(equity), MAXIMUM_POINTS)).round().astype(int))
+    times = times[kept]
+    pattern = "%Y-%m-%d" if bool((times == times.normalize()).all()) else "%Y-%m-%d %H:%M"
+    curves = {
+        name: [None if np.isnan(value) else round(float(value), 4) for value in equity[name].to_numpy(float)[kept]]
+        for name in ("strategy", "buy_and_hold")
+    }
+    return {"times": times.strftime(pattern).tolist(), **curves}
+
+
+def equity_data(equity: Mapping[str, pd.DataFrame]) -> tuple[list[list[str]], dict[str, dict[str, Any]]]:
+    """All equity curves with each distinct time axis kept once: (axes, ticker → axis number and curves)."""
+    axes: dict[tuple[str, ...], int] = {}
+    curves: dict[str, dict[str, Any]] = {}
+    for ticker, frame in equity.items():
+        if frame.empty:
+            continue
+        thin = thin_equity(frame)
+        axis = axes.setdefault(tuple(thin["times"]), len(axes))
+        curves[ticker] = {"axis": axis, "strategy": thin["strategy"], "hold": thin["buy_and_hold"]}
+    return [list(axis) for axis in axes], curves
+
+
+_DETAIL_ROWS = (
+    ("judge_return", "total_return", lambda value: words.percent(value, signed=True)),
+    ("annual_return", "annual_return", lambda value: words.percent(value, signed=True)),
+    ("annual_volatility", "annual_volatility", words.percent),
+    ("sharpe", "sharpe", words.decimal),
+    ("sortino", "sortino", words.decimal),
+    ("max_drawdown", "max_drawdown", words.percent),
+    ("trades", "trades", words.count),
+    ("win_rate", "win_rate", words.percent),
+    ("profit_factor", "profit_factor", words.decimal),
+    ("expectancy", "expectancy", lambda value: words.percent(value, signed=True, digits=2)),
+    ("exposure", "exposure", words.percent),
+    ("commission", "commission", words.count),
+)
+
+
+def detail_rows(verdict: Record, choose: Record, judge: Record) -> list[list[str]]:
+    """The statistics of one ticker as rows (glossary key, on choose, on judge, buy and hold on judge)."""
+    hold = {
+        "judge_return": words.percent(value_of(judge, "buy_and_hold_return"), signed=True),
+        "sharpe": words.decimal(value_of(judge, "buy_and_hold_sharpe")),
+    }
+    rows = [
+        [key, form(value_of(choose, column)), form(value_of(judge, column)), hold.get(key, "")]
+        for key, column, form in _DETAIL_ROWS
+    ]
+    low, high = value_of(verdict, "sharpe_low"), value_of(verdict, "sharpe_high")
+    only_judged = [
+        ("interval", words.interval(low, high) or words.MISSING),
+        ("probabilistic_sharpe", words.probability(value_of(judge, "probabilistic_sharpe"))),
+        ("p_value", words.probability(value_of(verdict, "p_value"))),
+        ("q_value", words.probability(value_of(verdict, "q_value"))),
+    ]
+    return rows + [[key, "", text, ""] for key, text in only_judged]
+
+
+def parameter_rows(parameters: Record) -> list[list[str]]:
+    """The chosen parameters of one ticker as rows (name, for longs, for shorts); one text spans both sides."""
+    sides = [
+        [label, *(_or_off(value_of(parameters, f"{name}_{side}")) for side in ("long", "short"))]
+        for label, name in (("Stop loss", "stop_loss"), ("Take profit", "take_profit"), ("Entry limit", "limit"))
+    ]
+    activation, distance = value_of(parameters, "trailing_activation"), value_of(parameters, "trailing_distance")
+    trailing = "off" if activation is None else f"from {words.percent(activation)}, at {words.percent(distance)}"
+    timed = "; ".join(_timed_exit(bars, least) for bars, least in json.loads(str(parameters["minimum_profit"])))
+    leverage = f"×{words.decimal(value_of(parameters, 'leverage'))}"
+    return [*sides, ["Trailing stop", trailing], ["Timed exit", timed or "off"], ["Leverage", leverage]]
+
+
+def _timed_exit(bars: int, least: float) -> str:
+    condition = "whatever the result" if least <= -1 else f"at {words.percent(least, signed=True)} or better"
+    return f"after {words.count(bars)} bars, {condition}"
+
+
+def _or_off(value: float | None) -> str:
+    return "off" if value is None else words.percent(value, digits=2)
+
+
+def class_scores(confusion: np.ndarray) -> list[ClassScore]:
+    """Precision, recall and F1 of each class from a confusion matrix (rows: what was; columns: what was predicted)."""
+    hits = np.diag(confusion).astype(float)
+    actual, predicted = confusion.sum(axis=1).astype(float), confusion.sum(axis=0).astype(float)
+    with np.errstate(invalid="ignore"):
+        precision, recall = hits / predicted, hits / actual
+    f1 = 2 * hits / np.maximum(actual + predicted, 1)
+    return [
+        ClassScore(name, float(precision[index]), float(recall[index]), float(f1[index]), int(actual[index]))
+        for index, name in enumerate(words.CLASS_NAMES)
+    ]
+
+
+def macro_f1(confusion: np.ndarray) -> float:
+    """Mean F1 over the three classes."""
+    return float(np.mean([score.f1 for score in class_scores(confusion)]))
+
+
+def majority_confusion(confusion: np.ndarray) -> np.ndarray:
+    """What always predicting the commonest true class would have given on the same bars."""
+    actual = confusion.sum(axis=1)
+    constant = np.zeros_like(confusion)
+    constant[:, int(actual.argmax())] = actual
+    return constant
+
+
+def timeline(parts: Mapping[str, tuple[pd.Timestamp, pd.Timestamp]]) -> list[dict[str, Any]]:
+    """The parts of the calendar as stretches of a bar: name, days, and place and width in percent."""
+    if not parts:
+        return []
+    first = min(start for start, _ in parts.values())
+    span = max(end for _, end in parts.values()) - first
+    return [
+        {
+            "name": name,
+            "start": start.strftime("%Y-%m-%d"),
+            "end": end.strftime("%Y-%m-%d"),
+            "days": words.count(round((end - start) / pd.Timedelta(days=1))),
+            "left": 100 * ((start - first) / span),
+            "width": 100 * ((end - start) / span),
+            "purpose": words.PART_PURPOSES.get(name, ""),
+        }
+        for name, (start, end) in parts.items()
+    ]
+
+
+def label_bars(balance: pd.DataFrame) -> list[dict[str, Any]]:
+    """The classes of each part as shares of its labels: part, total, and (class, count, share) in order."""
+    bars = []
+    for part, row in balance.iterrows():
+        total = int(row[list(words.CLASS_NAMES)].sum())
+        shares = [
+            {"name": name, "count": words.count(row[name]), "share": row[name] / total if total else 0.0}
+            for name in words.CLASS_NAMES
+        ]
+        bars.append({"part": str(part), "total": words.count(total), "classes": shares})
+    return bars
+
+
+def model_summary(confusion: np.ndarray) -> dict[str, Any]:
+    """The confusion matrix with row shares, the scores of each class, and the scores of guessing beside the model's."""
+    actual = confusion.sum(axis=1)
+    shares = confusion / np.maximum(actual, 1)[:, None]
+    frequencies = actual[actual > 0] / max(int(actual.sum()), 1)
+    return {
+        "matrix": [
+            {
+                "name": name,
+                "total": words.count(actual[row]),
+                "cells": [
+                    {"count": words.count(confusion[row, column]), "share": float(shares[row, column])}
+                    for column in range(len(words.CLASS_NAMES))
+                ],
+            }
+            for row, name in enumerate(words.CLASS_NAMES)
+        ],
+        "scores": class_scores(confusion),
+        "total": words.count(actual.sum()),
+        "macro_f1": macro_f1(confusion),
+        "baseline_macro_f1": macro_f1(majority_confusion(confusion)),
+        "baseline_log_loss": float(-(frequencies * np.log(frequencies)).sum()),
+    }
+
+
+def promises(shortlist: pd.DataFrame) -> dict[str, list[Any]]:
+    """Sharpe on choose against Sharpe on judge for every candidate that has both."""
+    candidates = shortlist[shortlist["stage"] != "choose"]
+    both = candidates[candidates["choose_sharpe"].notna() & candidates["judge_sharpe"].notna()]
+    return {
+        "ticker": both["ticker"].tolist(),
+        "choose": both["choose_sharpe"].astype(float).round(3).tolist(),
+        "judge": both["judge_sharpe"].astype(float).round(3).tolist(),
+        "shortlisted": both["shortlisted"].astype(bool).tolist(),
+    }
+
+
+def plain_columns(frame: pd.DataFrame) -> dict[str, list[float | None]]:
+    """The columns of a numeric frame as lists with None for nulls."""
+    return {str(name): [None if pd.isna(value) else round(float(value), 5) for value in frame[name]] for name in frame}

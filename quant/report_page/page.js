@@ -1,0 +1,234 @@
+"use strict";
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const drawn = new Set();
+
+/** An element with properties and children; text stays text. */
+function element(tag, properties = {}, ...children) {
+  const node = Object.assign(document.createElement(tag), properties);
+  node.append(...children);
+  return node;
+}
+
+// ---- Charts: drawn when they come into view, so that the page is usable at once ----
+
+let library;
+
+/** The plot library, unpacked on first use. */
+function plotly() {
+  library ??= (async () => {
+    const packed = atob(document.getElementById("library").textContent);
+    const bytes = Uint8Array.from(packed, (letter) => letter.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    document.head.append(element("script", { textContent: await new Response(stream).text() }));
+    return window.Plotly;
+  })();
+  return library;
+}
+
+/** Plot labels know a few tags: a name from outside must not become one. */
+function label(text) {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+}
+
+function colours() {
+  const style = getComputedStyle(document.documentElement);
+  const pick = (name) => style.getPropertyValue(`--${name}`).trim();
+  return { ink: pick("ink"), muted: pick("muted"), line: pick("line"), surface: pick("surface"),
+    accent: pick("accent"), hold: pick("hold") };
+}
+
+function line(name, x, y, color, width) {
+  return { type: "scatter", mode: "lines", name, x, y, line: { color, width }, hovertemplate: "%{y:.3f}" };
+}
+
+const charts = {
+  equity(node, colour) {
+    const { axis, strategy, hold } = data.tickers[node.dataset.ticker].equity;
+    const times = data.axes[axis];
+    node.setAttribute("aria-label", `Equity of ${node.dataset.ticker}: strategy ends at ${strategy.at(-1)}, ` +
+      `buy and hold at ${hold.at(-1)} times the starting cash`);
+    return {
+      traces: [line("buy and hold", times, hold, colour.hold, 1.5), line("strategy", times, strategy, colour.accent, 2)],
+      layout: {
+        hovermode: "x unified",
+        shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: 1, y1: 1, line: { color: colour.line, width: 1 } }],
+        xaxis: { nticks: Math.max(3, Math.floor(node.clientWidth / 80)), tickangle: 0, hoverformat: "%Y-%m-%d" },
+        yaxis: { ticksuffix: "×", nticks: 5 },
+      },
+    };
+  },
+  promise(node, colour) {
+    const { ticker, choose, judge, shortlisted } = data.promises;
+    const ends = [Math.min(0, ...choose, ...judge), Math.max(0, ...choose, ...judge)];
+    const dots = (name, color, size, wanted) => {
+      const rows = ticker.flatMap((_, index) => (shortlisted[index] === wanted ? [index] : []));
+      return { type: "scatter", mode: "markers", name, x: rows.map((row) => choose[row]), y: rows.map((row) => judge[row]),
+        text: rows.map((row) => label(ticker[row])), marker: { color, size, line: { color: colour.surface, width: 1 } },
+        hovertemplate: "%{text}<br>choose %{x:.2f}, judge %{y:.2f}<extra></extra>" };
+    };
+    node.setAttribute("aria-label", `Sharpe ratio on choose against judge for ${ticker.length} candidates; ` +
+      "the same figures are in the tables");
+    return {
+      traces: [dots("rejected", colour.hold, 8, false), dots("shortlisted", colour.accent, 11, true)],
+      layout: {
+        hovermode: "closest",
+        shapes: [{ type: "line", x0: ends[0], x1: ends[1], y0: ends[0], y1: ends[1],
+          line: { color: colour.muted, width: 1, dash: "dash" } }],
+        margin: { l: 48, r: 12, t: 10, b: 44 },
+        xaxis: { title: { text: "Sharpe ratio on choose (promised)" }, zeroline: true, zerolinecolor: colour.line },
+        yaxis: { title: { text: "Sharpe ratio on judge (outcome)" }, zeroline: true, zerolinecolor: colour.line },
+      },
+    };
+  },
+  loss(node, colour) {
+    const { epoch, loss, validation_loss: validation } = data.history;
+    node.setAttribute("aria-label", `Loss over ${epoch.length} epochs, ending at ${validation.at(-1)} on validate`);
+    return {
+      traces: [line("fit", epoch, loss, colour.hold, 1.5), line("validate", epoch, validation, colour.accent, 2)],
+      layout: { hovermode: "x unified", xaxis: { dtick: Math.ceil(epoch.length / 12) } },
+    };
+  },
+  macro_f1(node, colour) {
+    const { epoch, macro_f1: scores } = data.history;
+    node.setAttribute("aria-label", `Macro-F1 over ${epoch.length} epochs, ending at ${scores.at(-1)}`);
+    return {
+      traces: [line("macro-F1", epoch, scores, colour.accent, 2)],
+      layout: { hovermode: "x unified", xaxis: { dtick: Math.ceil(epoch.length / 12) } },
+    };
+  },
+};
+
+async function draw(node) {
+  const library = await plotly();
+  const colour = colours();
+  const { traces, layout } = charts[node.dataset.chart](node, colour);
+  const axis = { gridcolor: colour.line, linecolor: colour.line, zeroline: false, fixedrange: true, automargin: true };
+  node.setAttribute("role", "img");
+  await library.react(node, traces, {
+    margin: { l: 40, r: 8, t: 10, b: 28 }, showlegend: false, dragmode: false, ...layout,
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    font: { family: "system-ui, sans-serif", size: 12, color: colour.muted },
+    hoverlabel: { bgcolor: colour.surface, bordercolor: colour.line, font: { color: colour.ink } },
+    xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
+  }, { responsive: true, displayModeBar: false });
+  drawn.add(node);
+}
+
+const watcher = new IntersectionObserver((entries) => {
+  for (const { isIntersecting, target } of entries) {
+    if (!isIntersecting) continue;
+    watcher.unobserve(target);
+    draw(target).catch((error) => {
+      target.replaceChildren(element("p", { className: "note", textContent: "This browser could not draw the chart." }));
+      console.error(error);
+    });
+  }
+}, { rootMargin: "250px" });
+
+/** Draw a chart once it comes near the screen, or say that there is none. */
+function watch(node) {
+  if (node.dataset.chart === "equity" && !data.tickers[node.dataset.ticker].equity) {
+    node.replaceChildren(element("p", { className: "note", textContent: "This report holds no equity curve of this ticker." }));
+  } else {
+    watcher.observe(node);
+  }
+}
+
+document.querySelectorAll(".chart").forEach(watch);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn.forEach(draw));
+
+// ---- Rows that open ----
+
+function word(key) {
+  const [name, meaning] = data.glossary[key];
+  return element("abbr", { title: meaning, textContent: name });
+}
+
+function rows(lines, head) {
+  const body = lines.map(([first, ...cells]) => element("tr", {}, element("th", { scope: "row" }, first),
+    ...cells.map((text) => element("td", { textContent: text, colSpan: head.length - cells.length }))));
+  const top = head.map((text) => element("th", { scope: "col", className: text ? "" : "name", textContent: text }));
+  return element("table", {}, element("thead", {}, element("tr", {}, ...top)), element("tbody", {}, ...body));
+}
+
+function panel(ticker) {
+  const { reason, statistics, parameters } = data.tickers[ticker];
+  const chart = element("div", { className: "chart" });
+  Object.assign(chart.dataset, { chart: "equity", ticker });
+  const figures = statistics.map(([key, ...cells]) => [word(key), ...cells]);
+  const grid = element("div", { className: "panel-grid" },
+    element("div", {}, element("h4", { textContent: "Equity on the judge part, strategy (bold) and buy and hold" }), chart,
+      element("h4", { textContent: "Chosen parameters" }),
+      parameters ? rows(parameters, ["", "Long", "Short"])
+        : element("p", { className: "note", textContent: "None: no parameter set was chosen." })),
+    element("div", {}, element("h4", { textContent: "Statistics" }), rows(figures, ["", "Choose", "Judge", "Held"])));
+  return { chart, node: element("div", { className: "panel" }, element("p", { className: "reason", textContent: reason }), grid) };
+}
+
+function toggle(body) {
+  const opener = body.querySelector(".opener");
+  const open = opener.getAttribute("aria-expanded") !== "true";
+  opener.setAttribute("aria-expanded", String(open));
+  if (body.rows.length === 1) {
+    const { chart, node } = panel(body.dataset.ticker);
+    const row = element("tr", { className: "detail" }, element("td", { colSpan: body.rows[0].cells.length }, node));
+    body.append(row);
+    watch(chart);
+  }
+  body.rows[1].hidden = !open;
+}
+
+for (const table of document.querySelectorAll(".openable")) {
+  table.addEventListener("click", (event) => {
+    const row = event.target.closest("tbody > tr:first-child");
+    if (row && row.closest("table") === table && !getSelection().toString()) toggle(row.parentElement);
+  });
+}
+
+// ---- Sort and filter ----
+
+function sort(header) {
+  const table = header.closest("table");
+  const column = header.cellIndex;
+  const direction = header.getAttribute("aria-sort") === "none" ? header.dataset.first
+    : header.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending";
+  for (const other of table.tHead.rows[0].cells) other.setAttribute("aria-sort", other === header ? direction : "none");
+  const sign = direction === "ascending" ? 1 : -1;
+  const keyed = [...table.tBodies].map((body) => [body.rows[0].cells[column].dataset.sort, body]);
+  const numeric = keyed.every(([key]) => key === "" || Number.isFinite(Number(key)) || key === "inf");
+  const value = (key) => (numeric ? Number(key.replace("inf", "Infinity")) : key);
+  keyed.sort(([a], [b]) => {
+    if (a === "" || b === "") return (a === "") - (b === "");
+    return sign * (value(a) < value(b) ? -1 : value(a) > value(b) ? 1 : 0);
+  });
+  table.append(...keyed.map(([, body]) => body));
+}
+
+for (const header of document.querySelectorAll(".sortable th[data-first]")) {
+  header.firstElementChild.addEventListener("click", () => sort(header));
+}
+
+function filter(id) {
+  const table = document.getElementById(id);
+  const text = document.querySelector(`input[data-filters="${id}"]`).value.trim().toLowerCase();
+  const chip = document.querySelector(`button[data-filters="${id}"][aria-pressed=true]`);
+  const stage = chip ? chip.dataset.stage : "";
+  let shown = 0;
+  for (const body of table.tBodies) {
+    const fits = body.rows[0].textContent.toLowerCase().includes(text);
+    body.hidden = !fits || Boolean(stage && body.dataset.stage !== stage);
+    shown += !body.hidden;
+  }
+  document.querySelector(`[data-counts="${id}"]`).textContent = `${shown} of ${table.tBodies.length} shown`;
+}
+
+for (const input of document.querySelectorAll("input[data-filters]")) {
+  input.addEventListener("input", () => filter(input.dataset.filters));
+}
+for (const chip of document.querySelectorAll("button[data-filters]")) {
+  chip.addEventListener("click", () => {
+    for (const other of chip.parentElement.children) other.setAttribute("aria-pressed", String(other === chip));
+    filter(chip.dataset.filters);
+  });
+}

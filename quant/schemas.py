@@ -1,0 +1,272 @@
+"""The tables of a run: every column with its type, unit and meaning.
+
+One place defines what a dataset is; ``storage`` checks frames against it on write and on read, and
+``docs/datasets.md`` is generated from it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+ColumnType = Literal["time", "float64", "float32", "int64", "int8", "string", "bool"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its type, its unit, what it means, and whether nulls (NaN included) are allowed."""
+
+    name: str
+    type: ColumnType
+    unit: str
+    meaning: str
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A table of a run.
+
+    Parameters
+    ----------
+    key
+        Columns that identify a row; rows are sorted by them and unique in them (within a ticker,
+        where the dataset is partitioned by ticker).
+    by_ticker
+        Whether there is one Parquet file a ticker, under a Hive partition ``ticker=…``.
+    open_columns
+        The type of columns beyond those listed (the features of a set), or None where none are allowed.
+    """
+
+    name: str
+    version: int
+    meaning: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    by_ticker: bool = True
+    open_columns: ColumnType | None = None
+
+
+TIME = Column("time", "time", "UTC", "open of the bar")
+
+BARS = Dataset(
+    "bars",
+    1,
+    "Candles as validated: unique, increasing, on the bar grid; gaps stay gaps",
+    ("time",),
+    (
+        TIME,
+        Column("open", "float64", "quote currency", "first price"),
+        Column("high", "float64", "quote currency", "highest price"),
+        Column("low", "float64", "quote currency", "lowest price"),
+        Column("close", "float64", "quote currency", "last price"),
+        Column("volume", "float64", "base currency", "volume traded"),
+    ),
+)
+
+QUARANTINE = Dataset(
+    "quarantine",
+    1,
+    "Rows of the source that did not become bars, with the reason",
+    ("row",),
+    (
+        Column("row", "int64", "position in the source", "which row, from 0"),
+        Column("time", "time", "UTC", "open of the bar as the source gives it", nullable=True),
+        Column("reason", "string", "", "which rule was broken"),
+        Column("detail", "string", "", "the values that broke it"),
+    ),
+)
+
+FEATURES = Dataset(
+    "features",
+    1,
+    "Indicators at the close of each bar; one column a feature of the configured set",
+    ("time",),
+    (TIME,),
+    open_columns="float32",
+)
+
+LABELS = Dataset(
+    "labels",
+    1,
+    "What came after each bar; null where the horizon runs past the data or across a gap",
+    ("time",),
+    (
+        TIME,
+        Column("label", "int8", "0 neutral, 1 long, 2 short", "class of what followed", nullable=True),
+        Column("outcome", "float64", "fraction", "return from the next open to the horizon's close", nullable=True),
+    ),
+)
+
+SIGNALS = Dataset(
+    "signals",
+    1,
+    "What the model decided at the close of each bar; traded from the next bar's open",
+    ("time",),
+    (
+        TIME,
+        Column("signal", "int8", "0 none, 1 long, 2 short", "decision"),
+        Column("probability_long", "float32", "probability", "model's probability of class 1", nullable=True),
+        Column("probability_short", "float32", "probability", "model's probability of class 2", nullable=True),
+    ),
+)
+
+PARAMETERS = (
+    Column("stop_loss_long", "float64", "fraction of price", "stop below a long's deciding close", nullable=True),
+    Column("take_profit_long", "float64", "fraction of price", "target above a long's deciding close", nullable=True),
+    Column("limit_long", "float64", "fraction of price", "worst entry accepted by a long", nullable=True),
+    Column("stop_loss_short", "float64", "fraction of price", "stop above a short's deciding close", nullable=True),
+    Column("take_profit_short", "float64", "fraction of price", "target below a short's deciding close", nullable=True),
+    Column("limit_short", "float64", "fraction of price", "worst entry accepted by a short", nullable=True),
+    Column("leverage", "float64", "multiple", "position value over margin"),
+    Column("trailing_activation", "float64", "fraction of price", "gain that starts the trailing stop", nullable=True),
+    Column("trailing_distance", "float64", "fraction of price", "distance of the trailing stop", nullable=True),
+    Column("minimum_profit", "string", "JSON pairs (bars, fraction)", "time table of exits"),
+)
+
+FIGURES = (
+    Column("trades", "int64", "count", "closed trades"),
+    Column("total_return", "float64", "fraction", "equity at the end over cash, minus 1"),
+    Column("annual_return", "float64", "fraction a year", "geometric", nullable=True),
+    Column("annual_volatility", "float64", "fraction a year", "of daily returns", nullable=True),
+    Column("sharpe", "float64", "a year", "mean over standard deviation of daily returns, annualised", nullable=True),
+    Column("sortino", "float64", "a year", "as Sharpe, over the downside deviation", nullable=True),
+    Column("max_drawdown", "float64", "fraction", "largest fall from a peak of equity, negative"),
+    Column("win_rate", "float64", "fraction", "trades with a profit after costs", nullable=True),
+    Column("profit_factor", "float64", "ratio", "sum of gains over sum of losses", nullable=True),
+    Column("expectancy", "float64", "fraction", "mean return of a trade after costs", nullable=True),
+    Column("exposure", "float64", "fraction", "share of bars with a position"),
+    Column("commission", "float64", "quote currency", "paid in all"),
+)
+
+TRIALS = Dataset(
+    "trials",
+    1,
+    "Every parameter set tried on the choose part",
+    ("trial",),
+    (
+        Column("trial", "int64", "", "number of the parameter set, the same for every ticker"),
+        *PARAMETERS,
+        *FIGURES,
+        Column("score", "float64", "as configured", "what the search maximises", nullable=True),
+        Column("chosen", "bool", "", "whether this set was taken on to the judge part"),
+    ),
+)
+
+TRADES = Dataset(
+    "trades",
+    1,
+    "Trades of the chosen parameters on the judge part",
+    ("number",),
+    (
+        Column("number", "int64", "", "in order of exit, from 0"),
+        Column("side", "string", "long or short", "direction"),
+        Column("size", "float64", "units, negative when short", "position"),
+        Column("entry_time", "time", "UTC", "bar of the entry"),
+        Column("exit_time", "time", "UTC", "bar of the exit"),
+        Column("entry_price", "float64", "quote currency", "fill"),
+        Column("exit_price", "float64", "quote currency", "fill"),
+        Column("pnl", "float64", "quote currency", "profit after commission"),
+        Column("commission", "float64", "quote currency", "entry and exit"),
+        Column("trade_return", "float64", "fraction", "profit after commission over entry value"),
+    ),
+)
+
+METRICS = Dataset(
+    "metrics",
+    1,
+    "Figures of each part: the chosen parameters on choose and judge, and buy-and-hold beside them",
+    ("part",),
+    (
+        Column("part", "string", "choose or judge", "part of the calendar"),
+        *FIGURES,
+        Column("buy_and_hold_return", "float64", "fraction", "of the same part", nullable=True),
+        Column("buy_and_hold_sharpe", "float64", "a year", "of the same part", nullable=True),
+        Column("days", "int64", "count", "daily returns behind the Sharpe ratio"),
+        Column("probabilistic_sharpe", "float64", "probability", "that the true Sharpe exceeds 0", nullable=True),
+        Column("sharpe_low", "float64", "a year", "5 % point of the block-bootstrapped Sharpe", nullable=True),
+        Column("sharpe_high", "float64", "a year", "95 % point of the block-bootstrapped Sharpe", nullable=True),
+    ),
+)
+
+EQUITY = Dataset(
+    "equity",
+    1,
+    "Equity at the end of each UTC day of the judge part, as a multiple of the starting cash",
+    ("time",),
+    (
+        Column("time", "time", "UTC", "day"),
+        Column("strategy", "float64", "multiple of cash", "chosen parameters"),
+        Column("buy_and_hold", "float64", "multiple of cash", "the asset itself"),
+    ),
+)
+
+SHORTLIST = Dataset(
+    "shortlist",
+    1,
+    "Every ticker with its verdict, best first",
+    ("rank",),
+    (
+        Column("ticker", "string", "venue-market:symbol", "asset"),
+        Column("rank", "int64", "", "1 is best; rejected tickers follow the shortlisted ones"),
+        Column("shortlisted", "bool", "", "whether the evidence holds"),
+        Column("reason", "string", "", "why it was rejected, or what it passed"),
+        Column("stage", "string", "choose, judge or shortlisted", "how far it came"),
+        Column("trial", "int64", "", "the chosen parameter set", nullable=True),
+        Column("choose_sharpe", "float64", "a year", "of the chosen set on the choose part", nullable=True),
+        Column("judge_sharpe", "float64", "a year", "of the chosen set on the judge part", nullable=True),
+        Column("judge_return", "float64", "fraction", "on the judge part", nullable=True),
+        Column("buy_and_hold_return", "float64", "fraction", "on the judge part", nullable=True),
+        Column("judge_trades", "int64", "count", "on the judge part", nullable=True),
+        Column("win_rate", "float64", "fraction", "on the judge part", nullable=True),
+        Column("profit_factor", "float64", "ratio", "on the judge part", nullable=True),
+        Column("expectancy", "float64", "fraction", "on the judge part", nullable=True),
+        Column("max_drawdown", "float64", "fraction", "on the judge part", nullable=True),
+        Column("p_value", "float64", "probability", "of a Sharpe this high with no edge", nullable=True),
+        Column("q_value", "float64", "rate", "p-value corrected for the number of candidates", nullable=True),
+        Column("sharpe_low", "float64", "a year", "5 % point of the block-bootstrapped Sharpe", nullable=True),
+        Column("sharpe_high", "float64", "a year", "95 % point of the block-bootstrapped Sharpe", nullable=True),
+    ),
+    by_ticker=False,
+)
+
+FAILURES = Dataset(
+    "failures",
+    1,
+    "Tickers that could not be processed, by stage",
+    ("stage", "ticker"),
+    (
+        Column("stage", "string", "", "where it failed"),
+        Column("ticker", "string", "venue-market:symbol", "asset, or the file where the asset is not known"),
+        Column("error", "string", "", "type of the error"),
+        Column("message", "string", "", "what was wrong, and where"),
+    ),
+    by_ticker=False,
+)
+
+DATASETS: dict[str, Dataset] = {
+    dataset.name: dataset
+    for dataset in (
+        BARS,
+        QUARANTINE,
+        FEATURES,
+        LABELS,
+        SIGNALS,
+        TRIALS,
+        TRADES,
+        METRICS,
+        EQUITY,
+        SHORTLIST,
+        FAILURES,
+    )
+}
+
+
+def frame(dataset: Dataset, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows as a frame with the dataset's columns and types, also where there are none; missing values are null."""
+    table = pd.DataFrame(list(rows), columns=[column.name for column in dataset.columns])
+    return table.astype({column.name: _DTYPES.get(column.type, column.type) for column in dataset.columns})
+
+
+_DTYPES = {"time": "datetime64[us, UTC]", "int64": "Int64", "int8": "Int8", "string": "str"}

@@ -1,0 +1,133 @@
+"""Where everything of a run is kept: the only module that formats a key.
+
+runs/<run>/
+    tables/<dataset>/ticker=<quoted>/data.parquet     or tables/<dataset>/data.parquet
+    manifests/<stage>.json                            written last: the stage is complete
+    receipts/<stage>/<fingerprint>/<digest>.json      what one shard finished
+    models/<name>/<file>   checkpoints/<name>/…   exports/<file>   report.html
+"""
+
+import re
+from urllib.parse import quote as percent_quote
+from urllib.parse import unquote as percent_unquote
+
+from storage.errors import StoreError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_FINGERPRINT_DIGITS = 16
+
+
+def quote(ticker: str) -> str:
+    """Percent-quote a ticker as Hive readers decode it; ASCII letters, digits and ``_ . - ~`` stay.
+
+    Raises
+    ------
+    StoreError
+        Where the text holds a lone surrogate, which no encoding can carry.
+    """
+    try:
+        return percent_quote(ticker, safe="")
+    except UnicodeEncodeError as error:
+        raise StoreError(f"the ticker {ticker!a} holds a lone surrogate; only valid text can be stored") from error
+
+
+def unquote(quoted: str) -> str:
+    """Read back what ``quote`` wrote.
+
+    Raises
+    ------
+    StoreError
+        Where the text is not what ``quote`` writes, so that it would be kept under another key.
+    """
+    try:
+        ticker = percent_unquote(quoted, errors="strict")
+    except UnicodeDecodeError:
+        ticker = None
+    if ticker is None or quote(ticker) != quoted:
+        raise StoreError(
+            f"{quoted!a} is not a ticker as storage.layout.quote writes it; another program has put it among "
+            "the run's tables: move it away"
+        )
+    return ticker
+
+
+def runs() -> str:
+    """Prefix of all runs."""
+    return "runs"
+
+
+def run_prefix(run: str) -> str:
+    """Prefix of everything of a run."""
+    return f"{runs()}/{_named('run', run)}"
+
+
+def tables(run: str, dataset: str) -> str:
+    """Prefix of a dataset: the directory that Hive readers are given."""
+    return f"{run_prefix(run)}/tables/{_named('dataset', dataset)}"
+
+
+def table(run: str, dataset: str, ticker: str | None = None) -> str:
+    """Key of a table: of one ticker, or of a dataset that is not kept by ticker."""
+    folder = tables(run, dataset)
+    return f"{folder}/data.parquet" if ticker is None else f"{folder}/ticker={quote(ticker)}/data.parquet"
+
+
+def ticker_of(key: str) -> str | None:
+    """Return the ticker of a table's key; None where the key is not that of a table kept by ticker."""
+    match = re.fullmatch(r"runs/[^/]+/tables/[^/]+/ticker=([^/]*)/data\.parquet", key)
+    return unquote(match.group(1)) if match else None
+
+
+def manifests(run: str) -> str:
+    """Prefix of the manifests of a run."""
+    return f"{run_prefix(run)}/manifests"
+
+
+def manifest(run: str, stage: str) -> str:
+    """Key of a stage's manifest."""
+    return f"{manifests(run)}/{_named('stage', stage)}.json"
+
+
+def receipts(run: str, stage: str, fingerprint: str | None = None) -> str:
+    """Prefix of a stage's receipts: all, or those of one fingerprint."""
+    folder = f"{run_prefix(run)}/receipts/{_named('stage', stage)}"
+    return folder if fingerprint is None else f"{folder}/{_named('fingerprint', fingerprint)[:_FINGERPRINT_DIGITS]}"
+
+
+def receipt(run: str, stage: str, fingerprint: str, digest: str) -> str:
+    """Key of the receipt of one shard."""
+    return f"{receipts(run, stage, fingerprint)}/{_named('digest', digest)}.json"
+
+
+def models(run: str, name: str) -> str:
+    """Prefix of a model's files."""
+    return f"{run_prefix(run)}/models/{_named('model', name)}"
+
+
+def model(run: str, name: str, file: str) -> str:
+    """Key of one file of a model."""
+    return f"{models(run, name)}/{_named('file', file)}"
+
+
+def checkpoints(run: str, name: str) -> str:
+    """Prefix of the checkpoints of a training."""
+    return f"{run_prefix(run)}/checkpoints/{_named('checkpoint', name)}"
+
+
+def export(run: str, file: str) -> str:
+    """Key of an exported file."""
+    return f"{run_prefix(run)}/exports/{_named('file', file)}"
+
+
+def report(run: str) -> str:
+    """Key of the report."""
+    return f"{run_prefix(run)}/report.html"
+
+
+def _named(kind: str, name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise StoreError(
+            f"the {kind} name {name!a} cannot be used in a key: allowed are 1 to 100 ASCII letters, digits, "
+            "'.', '_' and '-', beginning with a letter or a digit"
+        )
+    return name

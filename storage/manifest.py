@@ -1,0 +1,218 @@
+"""What a stage has done: its manifest, written last, and until then the receipts of its shards.
+
+A manifest exists exactly where the stage is complete. A receipt says what one shard finished, so that an
+interrupted stage goes on with the rest.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from storage import layout
+from storage.errors import KeyMissing, StoreError
+from storage.hashing import canonical_json, combine, fingerprint
+from storage.store import Store
+
+Scalar = str | int | float | bool | None
+Record = TypeVar("Record")
+
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A ticker that a stage could not process; the columns of the dataset ``failures``."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    ticker: str
+    stage: str
+    error: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A completed stage.
+
+    Parameters
+    ----------
+    stage
+        Its name.
+    fingerprint
+        Hash of its inputs, parameters and code versions: the identity of the work.
+    config
+        The resolved parameters.
+    versions
+        Versions of the code and features that took part, by name.
+    inputs
+        Result hash of each stage that was read, by its name.
+    tickers
+        By ticker, a few figures such as rows, first and last.
+    rows
+        Rows in all, by dataset.
+    hashes
+        Combined hash of the tables, by dataset.
+    failures
+        The tickers that failed.
+    created
+        When, as ISO 8601 in UTC; it enters no hash.
+    details
+        Whatever else a reader of the run may want to know.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    stage: str
+    fingerprint: str
+    config: dict[str, Any]
+    versions: dict[str, Scalar]
+    inputs: dict[str, str]
+    tickers: dict[str, dict[str, Any]]
+    rows: dict[str, int]
+    hashes: dict[str, str]
+    failures: list[Failure]
+    created: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def result_hash(self) -> str:
+        """Hash of everything the stage wrote, the same for the same work wherever and whenever it is done."""
+        return combine(self.hashes)
+
+
+@dataclass(frozen=True)
+class TableResult:
+    """Rows and hash of one table."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    rows: int
+    hash: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What one shard of a stage finished.
+
+    Parameters
+    ----------
+    stage, fingerprint
+        The stage and the identity of its work.
+    items
+        By ticker and dataset, the tables written.
+    info
+        By ticker, the figures for the manifest.
+    failures
+        The tickers of the shard that failed.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    stage: str
+    fingerprint: str
+    items: dict[str, dict[str, TableResult]]
+    info: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def tickers(self) -> list[str]:
+        """The tickers that the shard is done with, sorted, failed ones included."""
+        return sorted({*self.items, *(failure.ticker for failure in self.failures)})
+
+
+_MANIFEST = TypeAdapter(Manifest)
+_RECEIPT = TypeAdapter(Receipt)
+
+
+def write_manifest(store: Store, run: str, manifest: Manifest) -> None:
+    """Declare a stage complete; everything that it wrote must be in the store already.
+
+    Raises
+    ------
+    ValueError
+        For what JSON cannot hold, NaN among it, naming where it stands.
+    StoreError
+        Where the store refuses.
+    """
+    _write(store, layout.manifest(run, manifest.stage), manifest)
+
+
+def read_manifest(store: Store, run: str, stage: str) -> Manifest | None:
+    """Return the manifest of a stage, or None where it is not complete.
+
+    Raises
+    ------
+    StoreError
+        Where the manifest is damaged, or the store refuses.
+    """
+    try:
+        return _read(store, layout.manifest(run, stage), _MANIFEST)
+    except KeyMissing:
+        return None
+
+
+def delete_manifest(store: Store, run: str, stage: str) -> None:
+    """Declare a stage incomplete: before its tables are touched, so that they never stand beside an old manifest."""
+    store.delete(layout.manifest(run, stage))
+
+
+def write_receipt(store: Store, run: str, receipt: Receipt) -> None:
+    """Record what a shard finished; the same tickers overwrite their receipt.
+
+    Raises
+    ------
+    ValueError
+        For what JSON cannot hold, NaN among it, naming where it stands.
+    StoreError
+        Where the store refuses.
+    """
+    digest = fingerprint({"tickers": receipt.tickers})
+    _write(store, layout.receipt(run, receipt.stage, receipt.fingerprint, digest), receipt)
+
+
+def read_receipts(store: Store, run: str, stage: str, fingerprint: str) -> list[Receipt]:
+    """Return the receipts of a stage that belong to this fingerprint, in the order of their keys.
+
+    Raises
+    ------
+    StoreError
+        Where a receipt is damaged, or the store refuses.
+    """
+    keys = store.list(layout.receipts(run, stage, fingerprint))
+    receipts = (_read(store, key, _RECEIPT) for key in keys)
+    # the key holds only the beginning of the fingerprint
+    return [receipt for receipt in receipts if receipt.fingerprint == fingerprint]
+
+
+def delete_receipts(store: Store, run: str, stage: str) -> None:
+    """Forget the receipts of a stage, of whatever fingerprint."""
+    store.delete_prefix(layout.receipts(run, stage))
+
+
+def list_runs(store: Store) -> list[str]:
+    """Return the names of the runs in a store, sorted."""
+    return store.folders(layout.runs())
+
+
+def delete_run(store: Store, run: str) -> None:
+    """Remove everything of a run; its manifests go first, so that no half-deleted stage looks complete."""
+    store.delete_prefix(layout.manifests(run))
+    store.delete_prefix(layout.run_prefix(run))
+
+
+def _write(store: Store, key: str, record: Manifest | Receipt) -> None:
+    store.write(key, canonical_json(asdict(record), indent=2).encode())
+
+
+def _read(store: Store, key: str, record: TypeAdapter[Record]) -> Record:
+    data = store.read(key)
+    try:
+        return record.validate_json(data)
+    except ValidationError as error:
+        problem = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'text'}: {one['msg']}" for one in error.errors()[:3])
+        raise StoreError(
+            f"{key!r} in the store {store.url} is no valid record of a stage ({problem}); "
+            "delete it and run the stage again"
+        ) from error

@@ -1,0 +1,65 @@
+"""A small market on disk, and a way to run jobs without a cluster."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from actors.outcome import Outcome
+from jobs.config import RunConfig
+from jobs.stage import Context
+from storage.store import open_store
+from tests.conftest import random_walk
+
+TICKERS = ("AAAUSDT", "BBBUSDT", "CCCUSDT", "DDDUSDT")
+ROWS = 4_000
+
+
+def serially(function: Any, shards: list[Any], *, shared: Any = None, **_: Any) -> Iterator[Outcome[Any, Any]]:
+    """The fan-out as a plain loop: what a cluster must agree with."""
+    for shard in shards:
+        yield Outcome(shard, function(shard, shared), None)
+
+
+def write_market(folder: Path, tickers: tuple[str, ...] = TICKERS, rows: int = ROWS) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed, ticker in enumerate(tickers):
+        random_walk(rows, seed=seed).reset_index().to_parquet(folder / f"{ticker}.parquet")
+    return folder
+
+
+def write_signals(path: Path, folder: Path) -> Path:
+    """A signal on every fortieth bar, long and short in turn."""
+    frames = []
+    for file in sorted(folder.glob("*.parquet")):
+        times = pd.read_parquet(file)["time"][::40]
+        signal = np.where(np.arange(len(times)) % 2, 1, 2)
+        frames.append(pd.DataFrame({"ticker": file.stem, "time": times.to_numpy(), "signal": signal}))
+    pd.concat(frames).to_parquet(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory of four tickers of 4,000 bars, one Parquet each."""
+    return write_market(tmp_path_factory.mktemp("market"))
+
+
+@pytest.fixture(scope="session")
+def signals(market: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """File of own signals for that market."""
+    return write_signals(tmp_path_factory.mktemp("signals") / "signals.parquet", market)
+
+
+@pytest.fixture
+def context(market: Path, signals: Path, tmp_path: Path) -> Context:
+    """Context of a run with own signals, on a store of its own."""
+    return make_context(tmp_path / "store", source=str(market), signals=str(signals), run="first")
+
+
+def make_context(store: Path | str, **settings: Any) -> Context:
+    config = RunConfig.model_validate({"store": str(store), **settings})
+    return Context(config, open_store(config.store), workers=2)

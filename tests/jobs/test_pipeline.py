@@ -1,0 +1,164 @@
+"""The whole path on real Ray: the same result however many workers, and whatever is killed on the way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
+
+from actors.connect import connect
+from jobs import pipeline
+from jobs.stage import Context
+from quant.schemas import EQUITY, METRICS, SHORTLIST, TRADES, TRIALS
+from storage import layout
+from storage.hashing import frame_hash
+from storage.manifest import Manifest, read_manifest
+from storage.tables import read_table
+from tests.jobs.conftest import make_context
+
+pytestmark = pytest.mark.ray
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGES = ("ingest", "predict", "search", "backtest", "shortlist", "pipeline")
+
+
+def run(context: Context, workers: int) -> Manifest:
+    with connect(None, workers):
+        return pipeline.run(Context(context.config, context.store, workers))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(market: Path, signals: Path, tmp_path_factory: pytest.TempPathFactory) -> Context:
+    """A finished run with one worker."""
+    store = tmp_path_factory.mktemp("undisturbed")
+    context = make_context(store, source=str(market), signals=str(signals), run="first")
+    run(context, 1)
+    return context
+
+
+def result_hash(context: Context) -> str:
+    manifest = read_manifest(context.store, context.run, "pipeline")
+    assert manifest is not None
+    return manifest.result_hash
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_the_result_does_not_depend_on_the_number_of_workers(undisturbed: Context, context: Context, workers: int):
+    assert run(context, workers).result_hash == result_hash(undisturbed)
+
+
+def test_all_tables_are_there_and_agree(undisturbed: Context):
+    store, name = undisturbed.store, undisturbed.run
+    verdicts = read_table(store, name, SHORTLIST)
+    assert len(verdicts) == 4
+    for ticker in verdicts["ticker"]:
+        trials = read_table(store, name, TRIALS, ticker)
+        assert trials["chosen"].sum() <= 1
+        assert len(trials) == 8
+        trades, metrics = read_table(store, name, TRADES, ticker), read_table(store, name, METRICS, ticker)
+        judge = metrics.set_index("part").loc["judge"]
+        assert judge["trades"] == len(trades) > 0
+        equity = read_table(store, name, EQUITY, ticker)["strategy"]
+        assert equity.iloc[-1] - 1 == pytest.approx(judge["total_return"])
+        assert trades["pnl"].sum() / undisturbed.config.costs.cash == pytest.approx(judge["total_return"])
+
+
+def test_pandas_reads_the_tables_straight_from_their_directory(undisturbed: Context):
+    folder = undisturbed.store.address(layout.tables(undisturbed.run, "trades"))
+    trades = pd.read_parquet(folder)
+    assert set(trades["ticker"].astype(str)) == {f"local-um:{name}USDT" for name in ("AAA", "BBB", "CCC", "DDD")}
+
+
+def test_the_report_and_the_exports_are_written(undisturbed: Context):
+    page = undisturbed.store.read(layout.report(undisturbed.run)).decode()
+    assert result_hash(undisturbed) in page
+    exported = [
+        undisturbed.store.read(layout.export(undisturbed.run, f"custom_assets.{end}")) for end in ("json", "txt")
+    ]
+    assert exported[0] == exported[1]
+    json.loads(exported[0])
+
+
+def test_a_second_run_does_no_stage_again(undisturbed: Context):
+    store = undisturbed.store
+    before = {stage: store.stamp(layout.manifest(undisturbed.run, stage)) for stage in STAGES[:-1]}
+    tables = store.stamps(f"{layout.run_prefix(undisturbed.run)}/tables/trades")
+    run(undisturbed, 2)
+    assert {stage: store.stamp(layout.manifest(undisturbed.run, stage)) for stage in STAGES[:-1]} == before
+    assert store.stamps(f"{layout.run_prefix(undisturbed.run)}/tables/trades") == tables
+
+
+def command(context: Context) -> list[str]:
+    config = context.config
+    return [
+        sys.executable, "-m", "jobs.pipeline", "--source", config.source, "--signals", str(config.signals),
+        "--store", config.store, "--run", config.run, "--workers", "2",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", ["ingest", "search", "backtest"])
+def test_a_killed_driver_is_resumed_to_the_same_result(undisturbed: Context, context: Context, stage: str):
+    """SIGKILL once the stage has left its first table."""
+    table = {"ingest": "bars", "search": "trials", "backtest": "trades"}[stage]
+    process = subprocess.Popen(command(context), cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while not context.store.list(layout.tables(context.run, table)):
+            assert time.monotonic() < deadline, "the run never got there"
+            assert process.poll() is None, "the run ended before it could be killed"
+            time.sleep(0.02)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert read_manifest(context.store, context.run, "pipeline") is None
+    outcome = subprocess.run(command(context), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout.strip().splitlines()[-1].startswith("report: ")
+    assert result_hash(context) == result_hash(undisturbed)
+
+
+def test_an_unknown_ticker_among_the_signals_fails_alone(market: Path, signals: Path, tmp_path: Path):
+    frame = pd.read_parquet(signals)
+    stranger = frame[frame["ticker"] == "AAAUSDT"].assign(ticker="NOPEUSDT")
+    pd.concat([frame, stranger]).to_csv(tmp_path / "signals.csv", index=False)
+    context = make_context(tmp_path / "store", source=str(market), signals=str(tmp_path / "signals.csv"))
+    manifest = run(context, 2)
+    assert [(failure.ticker, failure.stage) for failure in manifest.failures] == [("NOPEUSDT", "predict")]
+    assert "no bars" in manifest.failures[0].message
+    assert len(read_table(context.store, context.run, SHORTLIST)) == 4
+
+
+def test_a_run_on_s3_gives_the_same_result(
+    undisturbed: Context, market: Path, signals: Path, monkeypatch: pytest.MonkeyPatch
+):
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        _, port = server.get_host_and_port()
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        S3FileSystem(skip_instance_cache=True).mkdir("assay-runs")
+        context = make_context("s3://assay-runs/here", source=str(market), signals=str(signals), run="first")
+        assert run(context, 2).result_hash == result_hash(undisturbed)
+    finally:
+        server.stop()
+
+
+def test_changing_one_trade_changes_the_hash(undisturbed: Context):
+    trades = read_table(undisturbed.store, undisturbed.run, TRADES, "local-um:AAAUSDT")
+    before = frame_hash(trades, TRADES)
+    trades.loc[0, "pnl"] = np.nextafter(trades.loc[0, "pnl"], np.inf) + 1.0
+    assert frame_hash(trades, TRADES) != before

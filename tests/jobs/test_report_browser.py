@@ -1,0 +1,240 @@
+"""The report in a real browser: what a person does with it, by mouse, by keyboard and on a phone."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from quant.report import render
+from tests.jobs.chromium import Chromium
+from tests.quant.report_content import CHINESE, HOSTILE, report_content
+
+SHORTLISTED = "#shortlisted-table > tbody"
+REJECTED = "#rejected-table > tbody"
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(render(report_content()), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    binary = shutil.which("chromium")
+    if binary is None:
+        message = "no chromium on this machine (Debian: apt-get install chromium)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    browser = Chromium(binary, tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def page(chromium: Chromium, report: Path) -> Iterator[Chromium]:
+    """The report, freshly opened; whatever a test does there, nothing goes wrong and nothing is fetched."""
+    chromium.open(report)
+    yield chromium
+    assert chromium.problems() == []
+    assert chromium.requests() == [report.as_uri()]
+    assert [event for event in chromium.events if event.get("method") == "Page.javascriptDialogOpening"] == []
+
+
+def column(page: Chromium, table: str, number: int) -> list[str]:
+    """Texts of a column of the rows that are shown, from top to bottom."""
+    return page.evaluate(
+        f"[...document.querySelectorAll('{table}')].filter((body) => !body.hidden)"
+        f".map((body) => body.rows[0].cells[{number}].firstChild.textContent)"
+    )
+
+
+def numbers(texts: list[str]) -> list[float]:
+    return [float(text.rstrip("%").replace(",", "").replace("−", "-")) for text in texts]
+
+
+def draw_everything(page: Chromium) -> None:
+    page.send("Emulation.setDeviceMetricsOverride", width=1280, height=9_000, deviceScaleFactor=1, mobile=False)
+    page.wait("[...document.querySelectorAll('.chart')].every((chart) => drawn.has(chart))")
+
+
+def test_page_opens_alone_and_draws_every_chart(page: Chromium) -> None:
+    draw_everything(page)
+    assert page.evaluate("document.querySelectorAll('.multiples .chart .main-svg').length") >= 6
+    drawn = page.evaluate("[...document.querySelectorAll('.chart')].map((chart) => chart.getAttribute('aria-label'))")
+    assert len(drawn) == 9
+    assert drawn[0].startswith(f"Equity of {HOSTILE}: strategy ends at 1.")
+
+
+def test_charts_wait_until_they_are_near_the_screen(page: Chromium) -> None:
+    page.evaluate("document.querySelector('.multiples .chart').scrollIntoView()")
+    page.wait("drawn.has(document.querySelector('.multiples .chart'))")
+    assert page.evaluate("!drawn.has(document.querySelector('[data-chart=macro_f1]'))")
+    page.evaluate("document.querySelector('[data-chart=macro_f1]').scrollIntoView()")
+    page.wait("drawn.has(document.querySelector('[data-chart=macro_f1]'))")
+
+
+def test_hostile_names_are_text_everywhere(page: Chromium) -> None:
+    draw_everything(page)
+    assert column(page, SHORTLISTED, 0)[:2] == [HOSTILE, CHINESE]
+    page.click(f"{SHORTLISTED} .opener")
+    assert page.evaluate("document.querySelectorAll('img, [onerror]').length") == 0
+    page.evaluate("Plotly.Fx.hover(document.querySelector('[data-chart=promise]'), [{curveNumber: 1, pointNumber: 0}])")
+    page.wait("document.querySelector('[data-chart=promise] .hovertext') !== null")
+    assert HOSTILE in page.evaluate("document.querySelector('[data-chart=promise] .hovertext').textContent")
+
+
+def test_header_sorts_both_ways(page: Chromium) -> None:
+    header = "#shortlisted-table thead th:nth-child(3)"
+    page.click(f"{header} button")
+    returns = numbers(column(page, SHORTLISTED, 2))
+    assert returns == sorted(returns, reverse=True)
+    assert len(set(returns)) > 1
+    assert page.evaluate(f"document.querySelector('{header}').ariaSort") == "descending"
+    page.click(f"{header} button")
+    assert numbers(column(page, SHORTLISTED, 2)) == sorted(returns)
+    assert page.evaluate(f"document.querySelector('{header}').ariaSort") == "ascending"
+
+
+def test_missing_figures_sort_last_in_both_directions(page: Chromium) -> None:
+    for _ in range(2):
+        page.click("#rejected-table thead th:nth-child(1) button")
+    assert column(page, REJECTED, 8)[:23] == ["–"] * 23
+    for _ in range(2):
+        page.click("#rejected-table thead th:nth-child(9) button")
+        texts = column(page, REJECTED, 8)
+        assert "–" not in texts[:11]
+        assert set(texts[11:]) == {"–"}
+
+
+def test_open_row_stays_with_its_ticker_when_sorted(page: Chromium) -> None:
+    page.click(f"{SHORTLISTED} .opener")
+    page.click("#shortlisted-table thead th:nth-child(2) button")
+    page.click("#shortlisted-table thead th:nth-child(2) button")
+    assert column(page, SHORTLISTED, 1) == ["6", "5", "4", "3", "2", "1"]
+    assert page.evaluate("document.querySelector('.detail').previousElementSibling.cells[1].textContent") == "1"
+
+
+def test_filter_and_stage_show_only_what_fits(page: Chromium) -> None:
+    page.click("input[data-filters=rejected-table]")
+    page.send("Input.insertText", text="C2")
+    assert column(page, REJECTED, 0) == [f"demo:C2{digit}USDT" for digit in range(10)]
+    assert page.evaluate("document.querySelector('[data-counts=rejected-table]').textContent") == "10 of 34 shown"
+    page.click("button[data-stage=judge]")
+    assert column(page, REJECTED, 0) == []
+    page.evaluate("document.querySelector('input[data-filters=rejected-table]').select()")
+    page.send("Input.insertText", text="Q-VALUE")
+    assert set(column(page, REJECTED, 1)) == {"judge"}
+    assert len(column(page, SHORTLISTED, 0)) == 6
+
+
+def test_row_opens_its_equity_curve_parameters_and_reason_and_closes(page: Chromium) -> None:
+    row = f"{SHORTLISTED}:nth-of-type(2)"
+    page.click(f"{row} td:nth-of-type(2)")
+    page.wait(f"drawn.has(document.querySelector('{row} .chart'))")
+    text = page.evaluate(f"document.querySelector('{row} .panel').innerText")
+    for part in ("is within the false discovery rate of 10%", "Stop loss", "1.50%", "Sharpe ratio", "Timed exit"):
+        assert part in text
+    assert page.evaluate(f"document.querySelectorAll('{row} .chart .scatterlayer .trace').length") == 2
+    page.click(f"{row} .opener")
+    assert page.evaluate(f"document.querySelector('{row} .detail').hidden")
+    assert page.evaluate(f"document.querySelector('{row} .opener').ariaExpanded") == "false"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("table", [SHORTLISTED, REJECTED])
+def test_opened_row_fits_its_table(page: Chromium, report: Path, table: str, width: int) -> None:
+    page.open(report, width=width)
+    page.click(f"{table} .opener")
+    outside = (
+        f"(() => {{ const right = document.querySelector('{table} .panel').getBoundingClientRect().right;"
+        f" return [...document.querySelectorAll('{table} .panel table')]"
+        ".map((part) => Math.max(0, part.getBoundingClientRect().right - right)); })()"
+    )
+    assert page.evaluate(outside) == [0, 0]
+
+
+def test_ticker_without_equity_says_so(page: Chromium) -> None:
+    page.click("button[data-stage=choose]")
+    page.click(f"{REJECTED}[data-stage=choose] .opener")
+    text = page.evaluate(f"document.querySelector('{REJECTED} .panel').innerText")
+    assert "no equity curve" in text
+
+
+def test_keyboard_alone_reaches_opens_and_sorts(page: Chromium) -> None:
+    page.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.press("Enter")
+    assert page.evaluate("location.hash") == "#verdict"
+    focus = "document.activeElement.textContent.trim()"
+    steps = 0
+    while page.evaluate(focus) != "Return":
+        page.press("Tab")
+        steps += 1
+        assert steps < 20
+    page.press("Enter")
+    assert page.evaluate("document.activeElement.parentElement.ariaSort") == "descending"
+    while page.evaluate(focus) != CHINESE:
+        page.press("Tab")
+        steps += 1
+        assert steps < 40
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.press(" ")
+    assert page.evaluate("document.activeElement.ariaExpanded") == "true"
+    assert page.evaluate("document.querySelectorAll('.detail:not([hidden])').length") == 1
+
+
+def test_phone_shows_everything_without_scrolling_the_page_sideways(page: Chromium, report: Path) -> None:
+    page.open(report, width=390, height=844)
+    page.click(f"{SHORTLISTED} .opener")
+    page.wait("drawn.has(document.querySelector('.panel .chart'))")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    scroller = "document.querySelector('.scroller')"
+    assert page.evaluate(f"{scroller}.scrollWidth > {scroller}.clientWidth")
+    page.evaluate(f"{scroller}.scrollLeft = 300")
+    left, right = page.evaluate(
+        "(({left, right}) => [left, right])(document.querySelector('.panel').getBoundingClientRect())"
+    )
+    assert left >= 0
+    assert right <= 390
+    assert page.evaluate("document.querySelector('.opener').getBoundingClientRect().left") >= 0
+
+
+def test_headers_stay_in_sight_in_a_long_table(page: Chromium) -> None:
+    page.evaluate("document.querySelector('#rejected-table').parentElement.scrollTop = 400")
+    offset = (
+        "document.querySelector('#rejected-table thead th').getBoundingClientRect().top"
+        " - document.querySelector('#rejected-table').parentElement.getBoundingClientRect().top"
+    )
+    assert 0 <= page.evaluate(offset) <= 2
+
+
+def test_page_and_drawn_charts_follow_the_colour_scheme(page: Chromium) -> None:
+    page.evaluate("document.querySelector('.multiples .chart').scrollIntoView()")
+    page.wait("drawn.size > 0")
+    background = "getComputedStyle(document.body).backgroundColor"
+    ink = "getComputedStyle([...drawn][0].querySelector('.xtick text')).fill"
+    light, light_ink = page.evaluate(background), page.evaluate(ink)
+    page.scheme(dark=True)
+    assert page.evaluate(background) != light
+    page.wait(f"{ink} !== {light_ink!r}")
+
+
+def test_browser_refuses_what_the_policy_forbids(chromium: Chromium, report: Path) -> None:
+    chromium.open(report)
+    chromium.evaluate(
+        "window.refused = [];"
+        "addEventListener('securitypolicyviolation', (event) => refused.push(event.effectiveDirective))"
+    )
+    chromium.evaluate("fetch('http://127.0.0.1:9/').catch(() => null)")
+    chromium.evaluate(
+        "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.ran = true'}))"
+    )
+    chromium.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=\"http://127.0.0.1:9/x\">')")
+    chromium.wait("refused.length === 3")
+    assert set(chromium.evaluate("refused")) == {"connect-src", "script-src-elem", "img-src"}
+    assert chromium.evaluate("window.ran === undefined")

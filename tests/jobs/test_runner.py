@@ -1,0 +1,88 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.config import RunConfig
+from jobs.runner import ConfigError, is_ours, main, names, parse
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def configured(tmp_path: Path, text: str, *flags: str) -> RunConfig:
+    path = tmp_path / "run.toml"
+    path.write_text(text, encoding="utf-8")
+    return parse("ingest", "", ["--config", str(path), *flags])
+
+
+def test_flags_override_the_file(tmp_path: Path):
+    config = configured(tmp_path, 'run = "a"\n[labels]\nhorizon = 9\ntake = 0.02\n', "--labels.horizon", "4")
+    assert (config.run, config.labels.horizon, config.labels.take) == ("a", 4, 0.02)
+
+
+def test_null_in_a_list_switches_a_part_off():
+    config = parse("search", "", ["--search.stop_loss", "[0.02, null]"])
+    assert config.search.stop_loss == (0.02, None)
+
+
+def test_the_environment_is_not_a_configuration(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RUN", "stranger")
+    monkeypatch.setenv("STORE", "s3://stranger")
+    config = parse("ingest", "", [])
+    assert (config.run, config.store) == ("demo", "store")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[labels]\ntaek = 0.01\n", r"labels\.taek: there is no such setting; did you mean 'take'\?.*run\.toml"),
+        ("[lables]\ntake = 0.01\n", r"lables: there is no such setting; did you mean 'labels'\?"),
+        ("[labels]\ntake = 3\n", r"labels\.take = 3: input should be less than 1"),
+        ('[labels]\nkind = "x"\n', r"labels\.kind = 'x': input should be 'first_touch'"),
+        ('[features]\nset = "ta19"\n', r"'ta19' is not a feature set; allowed: .*ta193"),
+        ("[split]\nfit = 0.5\n", r"fit \+ validate \+ choose \+ judge is 1\.14; it must be 1"),
+        ("[costs]\ncommission = nan\n", r"costs\.commission = nan: input should be a finite number"),
+        ("run = \n", r"is not valid TOML"),
+    ],
+)
+def test_a_wrong_file_is_explained(tmp_path: Path, text: str, complaint: str):
+    with pytest.raises(ConfigError, match=complaint) as caught:
+        configured(tmp_path, text)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_an_unknown_flag_are_explained(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"absent\.toml: No such file"):
+        parse("ingest", "", ["--config", str(tmp_path / "absent.toml")])
+    with pytest.raises(ConfigError, match=r"--labels\.tke is not known; did you mean --labels\.take\?"):
+        parse("ingest", "", ["--labels.tke", "0.01"])
+
+
+def test_refused_input_ends_with_code_2_and_one_paragraph(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        main("features", ["--store", str(tmp_path), "--run", "absent/run"])
+    assert ended.value.code == 2
+    assert "absent/run" in capsys.readouterr().err
+
+
+def test_only_errors_of_this_project_are_for_people():
+    assert is_ours(ConfigError("x"))
+    assert not is_ours(ValueError("x"))
+
+
+def test_the_jobs_are_listed():
+    listing = subprocess.run(
+        [sys.executable, "-m", "jobs"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert "pipeline" in names()
+    assert all(name in listing for name in names())
+    assert "config" not in names()
+
+
+def test_every_job_shows_its_settings():
+    help_text = subprocess.run(
+        [sys.executable, "-m", "jobs.search", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert "--search.stop_loss" in help_text
+    assert "--config" in help_text

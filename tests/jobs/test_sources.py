@@ -1,0 +1,120 @@
+import gzip
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from jobs.config import Ingest
+from jobs.sources import SourceError, discover, read
+from storage.store import open_store
+from tests.conftest import random_walk
+
+BARS = random_walk(50).reset_index()
+INGEST = Ingest()
+COLUMNS = ["time", "open", "high", "low", "close", "volume"]
+
+
+def freqtrade_rows() -> list[list[float]]:
+    milliseconds = BARS["time"].dt.as_unit("ms").astype("int64")
+    return [[int(time), *map(float, row)] for time, row in zip(milliseconds, BARS[COLUMNS[1:]].to_numpy(), strict=True)]
+
+
+def only(folder: Path) -> pd.DataFrame:
+    (source,) = discover(str(folder), INGEST)
+    return read(source)
+
+
+def test_reads_one_parquet_a_ticker(tmp_path: Path):
+    BARS.to_parquet(tmp_path / "BTCUSDT.parquet")
+    BARS.set_index("time").to_parquet(tmp_path / "ETHUSDT.P.parquet")
+    sources = discover(str(tmp_path), INGEST)
+    assert [source.ticker for source in sources] == ["local-um:BTCUSDT", "local-um:ETHUSDT"]
+    for source in sources:
+        pd.testing.assert_frame_equal(read(source)[COLUMNS], BARS, check_dtype=False)
+
+
+@pytest.mark.parametrize("unit", ["json", "json.gz", "feather"])
+def test_reads_freqtrade_files(tmp_path: Path, unit: str):
+    path = tmp_path / f"ETH_USDT_USDT-15m-futures.{unit}"
+    if unit == "feather":
+        BARS.rename(columns={"time": "date"}).to_feather(path)
+    else:
+        text = json.dumps(freqtrade_rows()).encode()
+        path.write_bytes(gzip.compress(text) if unit.endswith("gz") else text)
+    (source,) = discover(str(tmp_path), INGEST)
+    assert source.ticker == "local-um:ETHUSDT"
+    pd.testing.assert_frame_equal(read(source)[COLUMNS], BARS, check_dtype=False)
+
+
+def test_reads_a_wide_file_and_leaves_out_bars_before_a_listing(tmp_path: Path):
+    wide = pd.concat({"AAAUSDT": BARS.set_index("time"), "BBBUSDT": BARS.set_index("time").iloc[10:]}, axis=1)
+    wide.index = wide.index.tz_localize(None)
+    wide.to_parquet(tmp_path / "wide.parquet")
+    first, second = discover(str(tmp_path / "wide.parquet"), INGEST)
+    assert (first.symbol, second.symbol) == ("AAAUSDT", "BBBUSDT")
+    assert len(read(first)) == 50
+    assert len(read(second)) == 40
+
+
+def test_reads_from_any_store():
+    store = open_store("memory://somewhere/candles")
+    path = BARS.to_parquet()
+    store.write("deep/BTCUSDT.parquet", path)
+    (source,) = discover("memory://somewhere/candles", INGEST)
+    assert len(read(source)) == 50
+
+
+def test_one_ticker_in_two_files_costs_no_other(tmp_path: Path):
+    for name in ("ETH_USDT_USDT-15m-futures.json", "ETH_USDT_USDT-1h-futures.json", "BTC_USDT_USDT-15m-futures.json"):
+        (tmp_path / name).write_text(json.dumps(freqtrade_rows()), encoding="utf-8")
+    first, second = discover(str(tmp_path), INGEST)
+    assert len(read(first)) == 50
+    with pytest.raises(SourceError, match=r"both .*15m-futures\.json and .*1h-futures\.json hold local-um:ETHUSDT"):
+        read(second)
+    assert len(read(discover(str(tmp_path), Ingest(bar="15m"))[1])) == 50
+
+
+def test_a_name_in_nobodys_form_is_its_own_ticker(tmp_path: Path):
+    (tmp_path / "币安人生.json").write_text(json.dumps(freqtrade_rows()), encoding="utf-8")
+    (source,) = discover(str(tmp_path), INGEST)
+    assert source.ticker == "local-um:币安人生"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("BTCUSDT.parquet", b"", r"BTCUSDT\.parquet is not a readable parquet file \(0 bytes\)"),
+        ("BTCUSDT.parquet", BARS.to_parquet()[:-100], r"is not a readable parquet file"),
+        ("BTC_USDT-15m.json", b"[[1, 2", r"is not a readable json file"),
+        ("BTC_USDT-15m.json", b"{}", r"is not freqtrade's JSON"),
+        ("BTC_USDT-15m.json", b"<html></html>", r"is not a readable json file"),
+        ("BTC_USDT-15m.json.gz", gzip.compress(b"[[1,2,3,4,5,6]]")[:-6], r"is not a readable json file"),
+        ("BTC_USDT-15m.feather", b"version https://git-lfs.github.com/spec/v1\n", r"is a git-LFS pointer"),
+        ("BTC_USDT-15m.feather", b"ARROW1", r"is not a readable feather file"),
+    ],
+)
+def test_a_broken_file_is_named(tmp_path: Path, name: str, content: bytes, complaint: str):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SourceError, match=complaint) as caught:
+        only(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_to_read_is_an_error(tmp_path: Path):
+    with pytest.raises(SourceError, match=r"no candles at .*no such directory"):
+        discover(str(tmp_path / "absent"), INGEST)
+    (tmp_path / "notes.txt").write_text("x", encoding="utf-8")
+    with pytest.raises(SourceError, match=r"no file in it ends in .parquet"):
+        discover(str(tmp_path), INGEST)
+    with pytest.raises(SourceError, match="There is no file at"):
+        discover(str(tmp_path / "absent.parquet"), INGEST)
+
+
+def test_samples_come_with_the_backtesting_package():
+    assert {source.ticker for source in discover("samples", INGEST)} == {
+        "samples:GOOG",
+        "samples:EURUSD",
+        "samples:BTCUSD",
+    }
+    assert len(read(discover("samples", INGEST)[1])) > 1000

@@ -1,0 +1,186 @@
+"""A seeded, realistic content for reports in tests, with two hostile names in it."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from quant.report import ModelEvaluation, ReportContent
+from quant.schemas import FAILURES, FIGURES
+
+# an element for the browser, and one of the few tags that plot labels know
+HOSTILE = "demo:<img src=x onerror=alert(1)><b>"
+CHINESE = "demo:币安人生USDT"
+ENDS_SCRIPT = "</script><script>alert(2)</script>"
+
+PARTS = {
+    "fit": ("2024-01-01", "2024-05-09"),
+    "validate": ("2024-05-10", "2024-06-10"),
+    "choose": ("2024-06-11", "2024-08-10"),
+    "judge": ("2024-08-11", "2024-12-30"),
+}
+
+
+CHOOSE = {
+    "total_return": 0.094, "max_drawdown": -0.071, "win_rate": 0.561, "exposure": 0.29, "commission": 40_112.0,
+    "profit_factor": 1.24, "expectancy": 0.0012, "annual_return": 0.72, "annual_volatility": 0.19, "sortino": 4.8,
+}  # fmt: skip
+
+
+def report_content(tickers: int = 40, shortlisted: int = 6, seed: int = 0, **changes: Any) -> ReportContent:
+    """Content of a demo run: the first tickers hold up, two thirds of the others never became candidates.
+
+    The first shortlisted ticker has a hostile name, the second a Chinese one.
+    """
+    generator = np.random.default_rng(seed)
+    names = [f"demo:C{number:02d}USDT" for number in range(tickers)]
+    names[:2] = [HOSTILE, CHINESE]
+    stages = ["shortlisted"] * shortlisted + ["judge"] * ((tickers - shortlisted) // 3)
+    stages += ["choose"] * (tickers - len(stages))
+    rows = [
+        _verdict(name, rank, stage, generator) for rank, (name, stage) in enumerate(zip(names, stages, strict=True), 1)
+    ]
+    frame = pd.DataFrame(rows)
+    content = {
+        "run": "demo",
+        "created": "2026-01-31 12:00 UTC",
+        "command": ".venv/bin/python -m jobs.pipeline --source demo --store store --run demo",
+        "config": f'source = "demo"\n# {ENDS_SCRIPT}\n\n[labels]\nkind = "first_touch"\ntake = 0.01\nhorizon = 6\n',
+        "versions": {"assay": "0.1.0", "python": "3.11.4", "pandas": "3.1.1", "keras": "3.15.1"},
+        "result_hash": "9f2c1ab47d0e" + "0" * 52,
+        "parts": {name: tuple(pd.Timestamp(day, tz="UTC") for day in days) for name, days in PARTS.items()},
+        "shortlist": frame,
+        "metrics": pd.DataFrame([row for record in rows for row in _metrics(record)]),
+        "equity": {row["ticker"]: _equity(row, generator) for row in rows if row["stage"] != "choose"},
+        "trials": 8,
+        "false_discovery_rate": 0.1,
+        "failures": pd.DataFrame(
+            [("ingest", "demo:BAD" + ENDS_SCRIPT, "BarsError", "bad.parquet: the column close is missing")],
+            columns=[column.name for column in FAILURES.columns],
+        ),
+        "parameters": pd.DataFrame([_parameters(row["ticker"], number) for number, row in enumerate(rows)]),
+        "label_balance": pd.DataFrame(
+            {"neutral": [301_200, 70_310, 152_000, 330_100], "long": [81_020, 22_100, 38_870, 95_400],
+             "short": [79_500, 20_800, 41_300, 90_200]},
+            index=list(PARTS),
+        ),
+        "evaluation": ModelEvaluation(
+            confusion=np.array([[52_103, 9_120, 9_087], [11_302, 7_980, 2_818], [10_641, 2_699, 7_460]]),
+            history=_history(12, generator),
+            train_tickers=tuple(names[:5]),
+            log_loss=0.8123,
+            threshold=0.45,
+        ),
+        "quality": pd.DataFrame(
+            {"ticker": names, "rows": 34_944, "first": pd.Timestamp("2024-01-01", tz="UTC"),
+             "last": pd.Timestamp("2024-12-30 23:45", tz="UTC"), "gaps": generator.poisson(0.3, tickers),
+             "quarantined": generator.poisson(0.2, tickers)}
+        ),
+        "planted": frozenset(names[:6]),
+    }  # fmt: skip
+    return ReportContent(**{**content, **changes})
+
+
+def _verdict(ticker: str, rank: int, stage: str, generator: np.random.Generator) -> dict[str, Any]:
+    judged = stage != "choose"
+    held = stage == "shortlisted"
+    sharpe = generator.normal(2.6, 0.3) if held else generator.normal(0.1, 0.8)
+    p_value = float(generator.uniform(0.0002, 0.01)) if held else float(generator.uniform(0.06, 0.95))
+    reasons = {
+        "shortlisted": f"q-value {1.5 * p_value:.2g} is within the false discovery rate of 10%",
+        "judge": f"q-value {min(1.0, 1.5 * p_value):.2g} is above the false discovery rate of 10%",
+        "choose": "no parameter set earned a positive Sharpe ratio on the choose part",
+    }
+    figures = {
+        "judge_sharpe": sharpe,
+        "judge_return": sharpe * 0.08 + generator.normal(0, 0.01),
+        "buy_and_hold_return": generator.normal(0.0, 0.3),
+        "judge_trades": int(generator.integers(60, 1_400)),
+        "win_rate": 0.5 + sharpe * 0.02,
+        "profit_factor": 1 + sharpe * 0.08,
+        "expectancy": sharpe * 0.0004,
+        "max_drawdown": -abs(generator.normal(0.12, 0.05)),
+        "p_value": p_value,
+        "q_value": min(1.0, 1.5 * p_value),
+        "sharpe_low": sharpe - 1.6,
+        "sharpe_high": sharpe + 1.7,
+    }
+    return {
+        "ticker": ticker,
+        "rank": rank,
+        "shortlisted": held,
+        "reason": reasons[stage],
+        "stage": stage,
+        "trial": rank % 8 if judged else None,
+        "choose_sharpe": abs(sharpe) + generator.uniform(0.2, 1.5) if judged else -generator.uniform(0, 2),
+        **(figures if judged else dict.fromkeys(figures, None)),
+    }
+
+
+def _metrics(verdict: dict[str, Any]) -> list[dict[str, Any]]:
+    idle = {column.name: None for column in FIGURES} | {"trades": 0}
+    beside = {
+        "days": 140,
+        "probabilistic_sharpe": 0.97,
+        "buy_and_hold_sharpe": 0.2,
+        "sharpe_low": None,
+        "sharpe_high": None,
+    }
+    judged = {
+        "trades": verdict["judge_trades"], "total_return": verdict["judge_return"], "sharpe": verdict["judge_sharpe"],
+        "max_drawdown": verdict["max_drawdown"], "win_rate": verdict["win_rate"], "exposure": 0.31,
+        "commission": 81_233.0, "profit_factor": verdict["profit_factor"], "expectancy": verdict["expectancy"],
+        "annual_return": 0.61,        "annual_volatility": 0.22, "sortino": 3.9,
+    }  # fmt: skip
+    common = {"ticker": verdict["ticker"], "buy_and_hold_return": verdict["buy_and_hold_return"], **beside}
+    # every seventh ticker never traded on choose
+    trades = 0 if verdict["stage"] == "choose" and verdict["rank"] % 7 == 0 else 44
+    choose = {**common, **idle, **CHOOSE, "part": "choose", "sharpe": verdict["choose_sharpe"], "trades": trades}
+    return [choose] if verdict["stage"] == "choose" else [choose, {**common, **idle, **judged, "part": "judge"}]
+
+
+def _equity(verdict: dict[str, Any], generator: np.random.Generator) -> pd.DataFrame:
+    days = pd.date_range(*PARTS["judge"], freq="D", tz="UTC", name="time")
+    share = np.linspace(0, 1, len(days))
+
+    def curve(total: float, swing: float) -> np.ndarray[Any, Any]:
+        walk = np.cumsum(generator.normal(0, swing, len(days)))
+        return np.exp(walk - share * walk[-1] + share * np.log1p(max(total, -0.9)))
+
+    return pd.DataFrame(
+        {
+            "strategy": curve(verdict["judge_return"], 0.008),
+            "buy_and_hold": curve(verdict["buy_and_hold_return"], 0.03),
+        },
+        index=days,
+    )
+
+
+def _parameters(ticker: str, number: int) -> dict[str, Any]:
+    return {
+        "ticker": ticker,
+        "stop_loss_long": 0.015,
+        "take_profit_long": 0.04,
+        "limit_long": np.nan,
+        "stop_loss_short": 0.03,
+        "take_profit_short": np.nan,
+        "limit_short": np.nan,
+        "leverage": 1.0,
+        "trailing_activation": 0.02 if number % 2 else np.nan,
+        "trailing_distance": 0.01 if number % 2 else np.nan,
+        "minimum_profit": json.dumps([[8, -1.0]] if number % 3 else [[4, 0.01], [8, -1.0]]),
+    }
+
+
+def _history(epochs: int, generator: np.random.Generator) -> pd.DataFrame:
+    epoch = np.arange(1, epochs + 1)
+    decay = np.exp(-epoch / 4)
+    return pd.DataFrame(
+        {
+            "epoch": epoch,
+            "loss": 0.75 + 0.3 * decay,
+            "validation_loss": 0.81 + 0.25 * decay + generator.normal(0, 0.004, epochs),
+            "macro_f1": 0.47 - 0.15 * decay + generator.normal(0, 0.004, epochs),
+        }
+    )

@@ -1,0 +1,366 @@
+import base64
+import dataclasses
+import gzip
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from plotly.offline import get_plotlyjs
+from sklearn.metrics import precision_recall_fscore_support
+
+from quant import report_figures as figures
+from quant import report_words as words
+from quant.report import ReportContent, ReportError, render
+from tests.quant.report_content import CHINESE, ENDS_SCRIPT, HOSTILE, report_content
+
+
+class Page(HTMLParser):
+    """The parts of a page that the tests look at: visible text, tickers of each table, scripts, tags, addresses."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.handlers: list[str] = []
+        self.tickers: dict[str, list[str]] = {}
+        self.raw: dict[str, str] = {}
+        self._table, self._raw = "", ""
+        self._words: list[str] = []
+        self.feed(html)
+        self.close()
+        self.text = re.sub(r"\s+", " ", " ".join(self._words))
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        values = dict(attributes)
+        self.tags.append(tag)
+        self.addresses += [str(values[name]) for name in ("src", "href", "action", "data") if name in values]
+        self.handlers += [name for name in values if name.startswith("on")]
+        if tag == "table":
+            self._table = values.get("id") or ""
+        if tag == "tbody" and "data-ticker" in values:
+            self.tickers.setdefault(self._table, []).append(str(values["data-ticker"]))
+        if tag in ("script", "style"):
+            self._raw = values.get("id") or tag
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("script", "style"):
+            self._raw = ""
+
+    def handle_data(self, text: str) -> None:
+        if self._raw:
+            self.raw[self._raw] = self.raw.get(self._raw, "") + text
+        else:
+            self._words.append(text)
+
+
+@pytest.fixture(scope="module")
+def content() -> ReportContent:
+    return report_content()
+
+
+@pytest.fixture(scope="module")
+def page(content: ReportContent) -> Page:
+    return Page(render(content))
+
+
+def shown(content: ReportContent, **changes: object) -> Page:
+    return Page(render(dataclasses.replace(content, **changes)))
+
+
+def test_verdict_says_how_many_hold_up_and_which(page: Page) -> None:
+    assert "6 of 40 tickers hold up" in page.text
+    assert f"{HOSTILE}, {CHINESE}, demo:C02USDT, demo:C03USDT, demo:C04USDT, demo:C05USDT" in page.text
+    assert "false discovery rate of 10%" in page.text
+
+
+def test_one_ticker_holds_up_in_the_singular() -> None:
+    assert "1 of 40 tickers holds up" in Page(render(report_content(shortlisted=1))).text
+
+
+def test_empty_shortlist_is_called_a_good_answer() -> None:
+    page = Page(render(report_content(shortlisted=0, planted=None)))
+    assert "Nothing holds up: none of 40 tickers" in page.text
+    assert "That is a good answer." in page.text
+    assert "shortlisted-table" not in page.tickers
+    assert len(page.tickers["rejected-table"]) == 40
+
+
+def test_empty_shortlist_is_no_good_answer_where_something_was_planted(content: ReportContent) -> None:
+    text = Page(render(report_content(shortlisted=0))).text
+    assert "Here that is the wrong answer." in text
+    assert "found 0 of 6" in text
+    assert "That is a good answer." not in text
+
+
+def test_known_answer_stands_beside_the_verdict(page: Page) -> None:
+    assert "This run found 6 of 6 and let no other through." in page.text
+
+
+def test_known_answer_names_what_was_missed_and_what_slipped_through(content: ReportContent) -> None:
+    planted = content.planted - {"demo:C03USDT"} | {"demo:C30USDT"}
+    text = shown(content, planted=planted).text
+    assert "found 5 of 6 (missed: demo:C30USDT) and let 1 other through (demo:C03USDT)." in text
+    assert "planted, missed" in text
+    assert "Known answer" not in shown(content, planted=None).text
+
+
+def test_funnel_counts_each_step(page: Page) -> None:
+    # 23 tickers stopped on choose, of which every seventh in rank (21, 28, 35) never traded; one more failed
+    steps = {
+        "Tickers in the run": 41,
+        "Processed without failure": 40,
+        "Traded on the choose part": 37,
+        "Candidates: positive on choose": 17,
+        "Shortlisted: significant on judge": 6,
+    }
+    for label, number in steps.items():
+        assert f"{label} {number} " in page.text
+
+
+def test_every_ticker_is_in_exactly_one_table_best_first(page: Page, content: ReportContent) -> None:
+    table = content.shortlist
+    assert page.tickers["shortlisted-table"] == table.loc[table["shortlisted"], "ticker"].tolist()
+    assert page.tickers["rejected-table"] == table.loc[~table["shortlisted"], "ticker"].tolist()
+
+
+def test_rows_are_ordered_by_rank_whatever_the_frame_says(content: ReportContent, page: Page) -> None:
+    assert shown(content, shortlist=content.shortlist.iloc[::-1]).tickers == page.tickers
+
+
+def test_rejections_are_counted_by_stage_and_explained(page: Page) -> None:
+    assert "all 34" in page.text
+    assert "on judge 11" in page.text
+    assert "on choose 23" in page.text
+    assert page.text.count("no parameter set earned a positive Sharpe ratio on the choose part") == 23
+
+
+def test_hostile_text_never_becomes_markup(page: Page) -> None:
+    assert "img" not in page.tags
+    assert page.handlers == []
+    assert page.tags.count("script") == 3
+    assert "alert" not in page.raw["script"]
+    assert f"demo:BAD{ENDS_SCRIPT}" in page.text
+    assert f"# {ENDS_SCRIPT}" in page.text
+
+
+def test_data_is_json_that_cannot_end_its_element(page: Page, content: ReportContent) -> None:
+    data = json.loads(page.raw["data"], parse_constant=pytest.fail)
+    assert list(data["tickers"]) == content.shortlist["ticker"].tolist()
+    assert "<" not in page.raw["data"]
+    assert data["tickers"][CHINESE]["reason"] == content.shortlist["reason"][1]
+
+
+def test_nothing_in_the_page_points_outside(page: Page) -> None:
+    assert {address for address in page.addresses if not address.startswith("#")} == {"data:,"}
+    assert "url(" not in page.raw["style"]
+    assert "@import" not in page.raw["style"]
+
+
+def test_policy_allows_only_the_two_scripts_of_the_page(page: Page, content: ReportContent) -> None:
+    library = gzip.decompress(base64.b64decode(page.raw["library"])).decode()
+    assert library == get_plotlyjs()
+    hashes = {
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (page.raw["script"], library)
+    }
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', render(content))
+    assert policy is not None
+    unescaped = policy[1].replace("&#39;", "'")
+    assert set(re.findall(r"'sha256-([^']+)'", unescaped)) == hashes
+    assert "default-src 'none'" in unescaped
+    assert "script-src 'unsafe" not in unescaped
+
+
+def test_same_content_gives_the_same_page(content: ReportContent) -> None:
+    assert render(content) == render(report_content())
+
+
+def test_250_tickers_stay_below_7_mb() -> None:
+    assert len(render(report_content(tickers=250, shortlisted=40)).encode()) < 7_000_000
+
+
+def test_missing_parts_are_said_to_be_missing(content: ReportContent) -> None:
+    page = shown(content, evaluation=None, label_balance=None, quality=None, parameters=None, equity={},
+                 failures=content.failures.iloc[:0], parts={})  # fmt: skip
+    assert "The signals of this run came from a file" in page.text
+    assert "None: every ticker went through every stage." in page.text
+    assert "This run has no calendar parts." in page.text
+    assert "Label balance" not in page.text
+    data = json.loads(page.raw["data"])
+    assert data["tickers"][CHINESE]["equity"] is None
+    assert data["tickers"][CHINESE]["parameters"] is None
+
+
+def test_nullable_columns_are_shown_as_missing(content: ReportContent) -> None:
+    table = content.shortlist.astype({"trial": "Int64", "judge_trades": "Int64", "p_value": "Float64"})
+    assert shown(content, shortlist=table).text == shown(content).text
+
+
+def test_run_in_which_every_ticker_failed_still_has_a_report(content: ReportContent) -> None:
+    page = shown(content, shortlist=content.shortlist.iloc[:0], metrics=pd.DataFrame(), equity={}, planted=None)
+    assert "Nothing holds up: none of 0 tickers" in page.text
+    assert "Tickers in the run 1 " in page.text
+    assert "No ticker was rejected." in page.text
+
+
+def test_promise_is_shown_of_candidates_only(content: ReportContent) -> None:
+    table = content.shortlist.assign(judge_sharpe=content.shortlist["judge_sharpe"].fillna(0.5))
+    promises = figures.promises(table)
+    assert promises["ticker"] == table.loc[table["stage"] != "choose", "ticker"].tolist()
+    assert promises["shortlisted"] == [True] * 6 + [False] * 11
+
+
+def test_model_is_compared_with_guessing(page: Page) -> None:
+    assert "Macro-F1 0.49 0.26 for always guessing the commonest class" in page.text
+    assert "Log-loss 0.812 0.926 for always giving the class shares" in page.text
+    assert "52,103 74.1%" in page.text
+
+
+def test_page_tells_how_to_make_it_again(page: Page, content: ReportContent) -> None:
+    for text in (content.command, content.result_hash, "keras 3.15.1", 'kind = "first_touch"'):
+        assert text in page.text
+
+
+def test_every_statistic_is_explained(page: Page) -> None:
+    for label, meaning in words.GLOSSARY.values():
+        assert f"{label} {meaning}" in page.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shortlist": lambda frame: frame.drop(columns="q_value")}, "shortlist lacks q_value"),
+        ({"metrics": lambda frame: frame.drop(columns=["ticker", "days"])}, "metrics lacks ticker, days"),
+        ({"failures": lambda frame: frame.drop(columns="message")}, "failures lacks message"),
+        ({"label_balance": lambda frame: frame.drop(columns="short")}, "label_balance lacks short"),
+        ({"quality": lambda frame: frame.drop(columns="gaps")}, "quality lacks gaps"),
+        ({"shortlist": lambda frame: pd.concat([frame, frame.tail(1)])}, "'demo:C39USDT' more than once"),
+        (
+            {"evaluation": lambda model: dataclasses.replace(model, confusion=np.eye(2))},
+            r"evaluation.confusion has the shape \(2, 2\)",
+        ),
+        (
+            {"evaluation": lambda model: dataclasses.replace(model, history=pd.DataFrame({"epoch": [1]}))},
+            "evaluation.history lacks loss, validation_loss, macro_f1",
+        ),
+    ],
+)
+def test_content_that_does_not_fit_is_refused(content: ReportContent, changes: dict, message: str) -> None:
+    changed = {name: change(getattr(content, name)) for name, change in changes.items()}
+    with pytest.raises(ReportError, match=message):
+        render(dataclasses.replace(content, **changed))
+
+
+def test_class_scores_equal_those_of_scikit_learn() -> None:
+    confusion = np.array([[50, 3, 2], [9, 7, 1], [8, 2, 6]])
+    true = np.repeat([0, 1, 2], confusion.sum(axis=1))
+    predicted = np.concatenate([np.repeat([0, 1, 2], row) for row in confusion])
+    expected = precision_recall_fscore_support(true, predicted, labels=[0, 1, 2])
+    found = [(score.precision, score.recall, score.f1, score.support) for score in figures.class_scores(confusion)]
+    np.testing.assert_allclose(np.array(found), np.array(expected).T)
+    assert figures.macro_f1(confusion) == pytest.approx(expected[2].mean())
+
+
+def test_class_that_never_occurs_has_no_recall_and_no_f1() -> None:
+    scores = figures.class_scores(np.array([[5, 0, 1], [0, 0, 0], [2, 0, 3]]))
+    assert np.isnan(scores[1].precision)
+    assert np.isnan(scores[1].recall)
+    assert scores[1].f1 == 0
+
+
+def test_majority_baseline_always_says_the_commonest_class() -> None:
+    confusion = np.array([[5, 2, 1], [1, 9, 3], [0, 1, 2]])
+    np.testing.assert_array_equal(figures.majority_confusion(confusion), [[0, 8, 0], [0, 13, 0], [0, 3, 0]])
+
+
+def test_equity_is_thinned_to_300_points_with_both_ends() -> None:
+    days = pd.date_range("2023-01-01", periods=1_000, freq="D", name="time")
+    equity = pd.DataFrame(
+        {"strategy": np.linspace(1, 2, 1_000), "buy_and_hold": np.linspace(1, 0.5, 1_000)}, index=days
+    )
+    thin = figures.thin_equity(equity)
+    assert len(thin["times"]) == len(thin["strategy"]) == 300
+    assert (thin["times"][0], thin["times"][-1]) == ("2023-01-01", "2025-09-26")
+    assert (thin["strategy"][-1], thin["buy_and_hold"][-1]) == (2.0, 0.5)
+    assert thin["strategy"] == sorted(thin["strategy"])
+
+
+def test_equity_keeps_nulls_as_breaks_and_hours_where_there_are_some() -> None:
+    times = pd.date_range("2024-01-01 00:30", periods=3, freq="h", tz="UTC")
+    equity = pd.DataFrame({"time": times, "strategy": [1.0, np.nan, 1.23456], "buy_and_hold": 1.0})
+    thin = figures.thin_equity(equity)
+    assert thin["strategy"] == [1.0, None, 1.2346]
+    assert thin["times"][0] == "2024-01-01 00:30"
+
+
+def test_shared_time_axes_are_stored_once() -> None:
+    one = pd.DataFrame({"strategy": 1.0, "buy_and_hold": 1.0}, index=pd.date_range("2024-01-01", periods=5, freq="D"))
+    axes, curves = figures.equity_data({"a": one, "b": one * 2, "c": one.iloc[:3], "none": one.iloc[:0]})
+    assert [len(axis) for axis in axes] == [5, 3]
+    assert {name: curve["axis"] for name, curve in curves.items()} == {"a": 0, "b": 0, "c": 1}
+
+
+def test_timeline_places_parts_in_proportion(content: ReportContent) -> None:
+    day = pd.Timestamp("2024-01-01")
+    parts = {
+        "fit": (day, day + pd.Timedelta(days=50)),
+        "judge": (day + pd.Timedelta(days=60), day + pd.Timedelta(days=100)),
+    }
+    places = [(part["name"], part["left"], part["width"], part["days"]) for part in figures.timeline(parts)]
+    assert places == [("fit", 0, pytest.approx(50), "50"), ("judge", pytest.approx(60), pytest.approx(40), "40")]
+
+
+def test_label_shares_add_up_and_an_empty_part_has_none() -> None:
+    balance = pd.DataFrame({"neutral": [6, 0], "long": [3, 0], "short": [1, 0]}, index=["fit", "judge"])
+    fit, judge = figures.label_bars(balance)
+    assert [share["share"] for share in fit["classes"]] == [0.6, 0.3, 0.1]
+    assert [share["share"] for share in judge["classes"]] == [0, 0, 0]
+
+
+def test_parameters_read_as_sentences() -> None:
+    row = {
+        "stop_loss_long": 0.015, "stop_loss_short": np.nan, "take_profit_long": 0.04, "take_profit_short": 0.02,
+        "limit_long": np.nan, "limit_short": np.nan, "leverage": 3.0, "trailing_activation": 0.02,
+        "trailing_distance": 0.01, "minimum_profit": "[[4, 0.01], [8, -1.0]]",
+    }  # fmt: skip
+    assert figures.parameter_rows(row) == [
+        ["Stop loss", "1.50%", "off"],
+        ["Take profit", "4.00%", "2.00%"],
+        ["Entry limit", "off", "off"],
+        ["Trailing stop", "from 2.0%, at 1.0%"],
+        ["Timed exit", "after 4 bars, at +1.0% or better; after 8 bars, whatever the result"],
+        ["Leverage", "×3.00"],
+    ]
+    off = figures.parameter_rows({**row, "trailing_activation": np.nan, "minimum_profit": "[]"})
+    assert off[3:5] == [["Trailing stop", "off"], ["Timed exit", "off"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (words.percent(0.12345), "12.3%"),
+        (words.percent(-12.345, signed=True), "−1,234.5%"),
+        (words.percent(0.1, signed=True), "+10.0%"),
+        (words.percent(0.0, signed=True), "0.0%"),
+        (words.percent(float("nan")), "–"),
+        (words.decimal(-1234.567), "−1,234.57"),
+        (words.decimal(float("inf")), "∞"),
+        (words.decimal(pd.NA), "–"),
+        (words.count(1234567), "1,234,567"),
+        (words.count(None), "–"),
+        (words.probability(0.012345), "0.0123"),
+        (words.probability(0.05), "0.0500"),
+        (words.probability(0.00001), "<0.0001"),
+        (words.probability(1.0), "1.00"),
+        (words.interval(-0.5, 2.25), "−0.50 to 2.25"),
+        (words.interval(None, 2.0), ""),
+        (words.day(pd.Timestamp("2024-03-01 23:45", tz="UTC")), "2024-03-01"),
+        (words.day(pd.NaT), "–"),
+        (words.listing(list("abcd"), limit=2), "a, b and 2 more"),
+    ],
+)
+def test_numbers_are_written_for_people(text: str, expected: str) -> None:
+    assert text == expected
