@@ -59,11 +59,11 @@ class Labels(Section):
 
     kind: Literal["first_touch", "forward_max", "triple_barrier"] = "first_touch"
     """How a label is drawn from the bars that follow."""
-    take: Fraction = 0.01
+    take: Fraction = 0.004
     """Move that makes a label long or short, as a fraction of price."""
-    ratio: float = Field(default=2.0, ge=1)
+    ratio: float = Field(default=1.0, ge=1)
     """The adverse move may reach take / ratio before the label is lost."""
-    horizon: Count = 6
+    horizon: Count = 1
     """Bars looked ahead."""
     alignment: Literal["honest", "seed"] = "honest"
     """"seed" shifts labels one bar forward as the article does, which leaks."""
@@ -72,11 +72,11 @@ class Labels(Section):
 class Split(Section):
     """The four calendar parts: the same instants for every ticker."""
 
-    fit: Fraction = 0.36
+    fit: Fraction = 0.32
     """Share of the calendar on which weights and scaler are fitted."""
-    validate_: Fraction = Field(default=0.09, alias="validate")
+    validate_: Fraction = Field(default=0.14, alias="validate")
     """Share for early stopping and for the confidence threshold."""
-    choose: Fraction = 0.17
+    choose: Fraction = 0.16
     """Share on which strategy parameters are chosen."""
     judge: Fraction = 0.38
     """Share looked at once, to judge."""
@@ -110,15 +110,15 @@ class Train(Section):
     """Units of the dense layer."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
     """Share of units dropped while training."""
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=3e-3, gt=0)
     """Adam's step."""
     batch: Count = 512
     """Windows in a batch, over all workers together."""
     epochs: Count = 12
     """Passes over the fit part at most."""
-    patience: Count = 3
+    patience: Count = 4
     """Passes without a better validation loss before training stops."""
-    clip: float = Field(default=8.0, gt=0)
+    clip: float = Field(default=12.0, gt=0)
     """Scaled features are clipped to this many interquartile ranges."""
     seed: int = Field(default=1, ge=0)
     """Seed of the weights, the dropout and the shuffling."""
@@ -154,9 +154,9 @@ class Search(Section):
     """Seed of that sample."""
     minimum_trades: Count = 10
     """Fewer trades on the choose part leave a set without a score."""
-    stop_loss: Sides = (0.015, 0.03)
+    stop_loss: Sides = (0.02, None)
     """Stop losses tried, as fractions of price; null for none."""
-    take_profit: Sides = (0.02, 0.04)
+    take_profit: Sides = (0.02, None)
     """Take profits tried, as fractions of price; null for none."""
     limit: Sides = (None,)
     """Limits tried, as fractions of price: the worst entry accepted; null enters at the open."""
@@ -166,8 +166,8 @@ class Search(Section):
     """Gains that start the trailing stop; null for none."""
     trailing_distance: Sides = (None,)
     """Distances of the trailing stop; null for none."""
-    minimum_profit: tuple[tuple[tuple[int, float], ...], ...] = (((4, -1.0),), ((8, -1.0),))
-    """Time tables of exits tried: pairs of (bars held, least move that closes); (8, -1) closes after 8 bars."""
+    minimum_profit: tuple[tuple[tuple[int, float], ...], ...] = (((1, -1.0),), ((2, -1.0),))
+    """Time tables of exits tried: pairs of (bars held, least move that closes); (4, -1) closes after 4 bars."""
 
 
 class Costs(Section):

@@ -30,23 +30,23 @@ MAJORS = ("demo:MAJOR1USDT", "demo:MAJOR2USDT", "demo:MAJOR3USDT", "demo:MAJOR4U
 DISCOVERABLE = 2
 """Planted tickers beside the majors, drawn by the seed."""
 
-HOLD = 4
-"""Bars over which the price drifts back after a climax."""
+HOLD = 1
+"""Bars over which the price drifts back after a climax: in at the next open, out at the one after it."""
 
-DRIFT = 0.0032
+DRIFT = 0.0034
 """The drift over all those bars at edge 1, as a log return; a round trip at 0.1 % a side costs 0.002."""
 
-CLIMAX_SPACING = 50.0
+CLIMAX_SPACING = 350.0
 """Mean bars from one climax to the next."""
 
 _LEAST_CLIMAX_SPACING = 16
-_CLIMAX_MOVE = 5.0  # in standard deviations of the bar
+_CLIMAX_MOVE = 6.0  # in standard deviations of the bar
 _CLIMAX_NOISE = 0.4
-_CLIMAX_VOLUME = 14.0
+_CLIMAX_VOLUME = 20.0
 _OUTAGE_SPACING = 10_000.0
 _LEAST_OUTAGE_SPACING = 1_000
 _OUTAGE_BARS = (4, 32)
-_VOLATILITY = (0.0054, 0.0062)  # of a bar's log return
+_VOLATILITY = (0.0041, 0.0051)  # of a bar's log return
 _BETA = (0.4, 0.7)
 _PRICE_DECADES = (-1.0, 1.5)
 _TURNOVER = 100_000.0  # quote currency a bar
@@ -110,9 +110,9 @@ class DemoMarket:
 
     seed: int = 0
     tickers: int = 40
-    bars: int = 157_680
+    bars: int = 210_240
     edge: float = 1.0
-    start: str = "2021-01-01"
+    start: str = "2020-01-01"
 
     def __post_init__(self) -> None:
         """Refuse a market that cannot be."""
@@ -163,7 +163,7 @@ def bars(market: DemoMarket, ticker: str) -> pd.DataFrame:
     if ticker in planted(market):
         _drift_back(moves, at, sides, market.edge)
     prices = _candles(market, number, moves, volatility)
-    turnover = _log_volume(market, number, moves, volatility, level, at) + np.log(_TURNOVER)
+    turnover = _log_volume(market, number, moves, volatility, level, at, sides) + np.log(_TURNOVER)
     frame = pd.DataFrame(
         {**{name: price * np.exp(values) for name, values in prices.items()}, "volume": np.exp(turnover) / price},
         index=_times(market),
@@ -254,13 +254,13 @@ def _candles(market: DemoMarket, number: int, moves: Floats, volatility: Floats)
 
 
 def _log_volume(
-    market: DemoMarket, number: int, moves: Floats, volatility: Floats, level: float, at: Positions
+    market: DemoMarket, number: int, moves: Floats, volatility: Floats, level: float, at: Positions, sides: Positions
 ) -> Floats:
     activity = _stream(market, number, _Stream.ACTIVITY).standard_normal(market.bars)
     noise = _stream(market, number, _Stream.VOLUME).standard_normal(market.bars)
     volume = _autoregression(activity, _VOLUME_STEP, _VOLUME_PERSISTENCE) + _VOLUME_NOISE * noise
     volume += _VOLUME_OF_MOVE * np.abs(moves) / volatility + np.log(volatility / level)
-    volume[at] += np.log(_CLIMAX_VOLUME)
+    volume[at] += sides * np.log(_CLIMAX_VOLUME)
     return volume
 
 
