@@ -4,6 +4,7 @@ python -m jobs.predict --config run.toml --store URL --run NAME
 """
 
 import functools
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,6 +28,8 @@ from storage.tables import read_table
 
 STAGE = Stage("predict", 1, ("ingest", "features", "train"), (SIGNALS,), seconds_per_row=4e-5)
 
+logger = logging.getLogger("assay")
+
 ShardFunction = Callable[[list[Item], ShardJob], Receipt]
 
 
@@ -48,6 +51,11 @@ def run(context: Context, fan_out: FanOut | None = None) -> Manifest:
     ingested = market.of(context)
     parts, trained = market.parts(context, ingested), require(context, "train")
     threshold = context.config.predict.threshold or float(trained.details["threshold"])
+    if threshold > 1:
+        logger.warning(
+            "predict: no confidence of the model earned its costs on validate, so it gives no signal at all; "
+            "set predict.threshold to see what a level of your own would have done"
+        )
     task = Task(parts, market.calendar(context, ingested), threshold)
     return run_stage(
         context,

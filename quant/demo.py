@@ -1,9 +1,9 @@
 """The demo market: seeded 15m candles whose right answer is known.
 
 Every ticker has fat tails, clustered volatility, a share in a common factor, and now and then a *climax*: one bar
-that runs away on many times the usual volume. In a few planted tickers the price then drifts back over an hour; in
-all others nothing follows, so that whoever trades them pays the fees for nothing. A pipeline that works shortlists
-the planted tickers and hardly any other.
+that falls on many times the usual volume, or one that rises on a small part of it. In a few planted tickers the price
+then drifts back; in all others nothing follows, so that whoever trades them pays the fees for nothing. A pipeline that
+works shortlists the planted tickers and hardly any other.
 
 Where nothing is planted, the next bar's direction hangs on nothing before it: a climax comes without warning and to
 either side. Every ticker is generated on its own from the seed, so that each shard makes its own, and a longer market
@@ -42,7 +42,7 @@ CLIMAX_SPACING = 350.0
 _LEAST_CLIMAX_SPACING = 16
 _CLIMAX_MOVE = 6.0  # in standard deviations of the bar
 _CLIMAX_NOISE = 0.4
-_CLIMAX_VOLUME = 20.0
+_CLIMAX_VOLUME = 20.0  # times the usual in a fall, a 20th of it in a rise
 _OUTAGE_SPACING = 10_000.0
 _LEAST_OUTAGE_SPACING = 1_000
 _OUTAGE_BARS = (4, 32)

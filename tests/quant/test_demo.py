@@ -12,8 +12,7 @@ from quant.statistics import sharpe
 
 FEE = 0.002  # of a round trip
 SEEDS = range(6)
-YEAR = 365 * 96
-JUDGED = int(1.75 * YEAR)
+JUDGED = int(0.38 * DemoMarket().bars)
 
 
 def trades(market: DemoMarket, ticker: str) -> pd.Series:
@@ -112,12 +111,20 @@ def test_tickers_share_a_factor(candles: dict[str, pd.DataFrame]) -> None:
 def test_a_climax_stands_out_by_its_move_and_its_volume(market: DemoMarket, candles: dict[str, pd.DataFrame]) -> None:
     ticker, frame = next(iter(candles.items()))
     signal = demo.oracle(market, ticker)
-    assert 300 <= (signal > 0).sum() * YEAR / len(signal) <= 800
+    assert (signal > 0).sum() * demo.CLIMAX_SPACING / len(signal) == pytest.approx(1, abs=0.25)
     # after outages the bar before is hours away
     moves = returns(frame).reindex(frame.index).fillna(0.0)
     assert moves[signal == 1].quantile(0.95) < -0.005 and moves[signal == 2].quantile(0.05) > 0.005
     ratio = frame["volume"] / frame["volume"].rolling(7).mean().shift()
-    assert ratio[signal > 0].quantile(0.05) > 5 > ratio[signal == 0].quantile(0.95)
+    assert ratio[signal == 1].quantile(0.05) > 5 > ratio[signal == 0].quantile(0.95)
+    assert ratio[signal == 2].quantile(0.95) < 0.2 < ratio[signal == 0].quantile(0.05)
+
+
+def test_tickers_have_their_climaxes_at_times_and_sides_of_their_own(market: DemoMarket) -> None:
+    one, other = (demo.oracle(market, ticker) for ticker in MAJORS[:2])
+    assert ((one > 0) & (other > 0)).sum() < 0.05 * (one > 0).sum()
+    sides = [signal[signal > 0].to_numpy()[:120] for signal in (one, other)]
+    assert 0.3 < np.mean(sides[0] == sides[1]) < 0.7
 
 
 def test_the_oracle_earns_at_most_twice_the_fees_a_trade(oracle_trades: dict[float, list[pd.Series]]) -> None:
