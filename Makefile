@@ -38,7 +38,7 @@ format: setup  ## Rewrite the code in the project's format
 	$(BIN)/ruff format .
 
 bench: setup  ## Run the quick benchmarks; the long ones are named in docs/benchmarks.md
-	for name in features windows; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in features windows; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 up: setup  ## Start the cluster of cluster.yaml in the cloud
 	$(BIN)/ray up --yes cluster.yaml

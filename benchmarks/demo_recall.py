@@ -1,25 +1,21 @@
 """How often the pipeline finds what is planted in the demo market, and how often it is fooled.
 
-    .venv/bin/python benchmarks/demo_recall.py --seeds 20 --edges 1.0 0.5
+    .venv/bin/python -m benchmarks.demo_recall --seeds 20 --edges 1.0 0.5
 
-Each seed is a market of its own, judged by the whole pipeline with the demo's configuration. Prints a line a market and,
-for each strength of the planted edge, the recall over all planted tickers and the false entries a market.
+Each seed is a market of its own, judged by the whole pipeline with the demo's configuration. Prints a line a market
+and, for each strength of the planted edge, the recall over all planted tickers and the false entries a market.
 """
 
 import argparse
 import logging
-import sys
 import tempfile
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from actors.connect import connect  # noqa: E402  (the path above comes first)
-from jobs import pipeline  # noqa: E402
-from jobs.config import RunConfig  # noqa: E402
-from jobs.stage import Context, require  # noqa: E402
-from storage.store import open_store  # noqa: E402
+from actors.connect import connect
+from jobs import pipeline
+from jobs.config import RunConfig
+from jobs.stage import Context, require
+from storage.store import open_store
 
 
 def judge(seed: int, edge: float, workers: int) -> tuple[set[str], set[str]]:

@@ -1,6 +1,6 @@
 """Windows of 18 rows that end where the label is at least 5 %: ``quant.windows.select`` beside the notebook's loop.
 
-    .venv/bin/python benchmarks/windows.py --turns 5
+    .venv/bin/python -m benchmarks.windows --turns 5
 
 Both run in this process, in turns, on the same features of the 446-ticker file: the clustering notebook's
 ``groupby``/``get_loc`` loop on a few tickers' answers (looked up in the frame of all tickers, as the notebook does),
@@ -13,7 +13,6 @@ count. The windows themselves are compared, and counted with and without the gap
 import argparse
 import os
 import statistics
-import sys
 import time
 from pathlib import Path
 
@@ -21,14 +20,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from quant.bars import Bar
+from quant.features import compute
+from quant.labels import forward_max
+from quant.windows import select
 
-from quant.bars import Bar  # noqa: E402  (the path above comes first)
-from quant.features import compute  # noqa: E402
-from quant.labels import forward_max  # noqa: E402
-from quant.windows import select  # noqa: E402
-
+MARKET_DATA = Path(os.environ.get("ASSAY_MARKET_DATA", "../shared/data"))
 FILE = "binance_um_1h_3000x6x446.parquet"
 BAR = pd.Timedelta(hours=1)
 LENGTH = 18
@@ -65,7 +62,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=4, help="tickers given to the notebook's loop in each turn")
     arguments = parser.parse_args()
 
-    wide = pd.read_parquet(Path(os.environ.get("ASSAY_MARKET_DATA", ROOT.parent / "shared" / "data")) / FILE)
+    wide = pd.read_parquet(MARKET_DATA / FILE)
     tickers = list(wide.columns.get_level_values(0).unique())
     features = {ticker: compute(wide[ticker], "pattern8") for ticker in tickers}
     labels = {ticker: forward_max(wide[ticker], 5) for ticker in tickers}

@@ -36,7 +36,7 @@ HOLD = 1
 DRIFT = 0.0034
 """The drift over all those bars at edge 1, as a log return; a round trip at 0.1 % a side costs 0.002."""
 
-CLIMAX_SPACING = 350.0
+CLIMAX_SPACING = 400.0
 """Mean bars from one climax to the next."""
 
 _LEAST_CLIMAX_SPACING = 16
