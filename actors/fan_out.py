@@ -20,6 +20,7 @@ R = TypeVar("R")
 TASKS_PER_SLOT = 2  # one running, one waiting: a free worker never waits for the driver
 TASKS_ON_AN_EMPTY_CLUSTER = 16  # an autoscaler starts nodes only for tasks that wait
 SECONDS_BETWEEN_CLUSTER_LOOKS = 5.0
+CANCEL_ATTEMPTS = 20  # half a second apart
 
 log = logging.getLogger("assay")
 
@@ -111,8 +112,18 @@ def _outcomes(
             yield Outcome(attempt.shard, value, error)
     finally:
         if ray.is_initialized():  # else the tasks are gone, and ray.cancel would start Ray anew
-            for reference in running:
-                ray.cancel(reference)
+            _end(list(running))
+
+
+def _end(references: list["ray.ObjectRef[Any]"]) -> None:
+    """Cancels tasks until they are gone: a cancel may miss one that is just starting, which then holds its CPU."""
+    for _ in range(CANCEL_ATTEMPTS):
+        for reference in references:
+            ray.cancel(reference, force=True)
+        if references:
+            _, references = ray.wait(references, num_returns=len(references), timeout=0.5)
+        if not references:
+            return
 
 
 def _again(

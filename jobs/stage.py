@@ -143,6 +143,7 @@ def run_stage(
         logger.info("%s: unchanged, %d tickers kept", stage.name, len(done.tickers))
         return done
     delete_manifest(context.store, context.run, stage.name)
+    _forget_others(context, stage, identity)
     receipts = read_receipts(context.store, context.run, stage.name, identity)
     finished = {ticker for receipt in receipts for ticker in receipt.items}
     missing = [item for item in items if item.ticker not in finished]
@@ -298,6 +299,14 @@ def _manifest(
 def now() -> str:
     """The time of day for a manifest; it enters no hash."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _forget_others(context: Context, stage: Stage, identity: str) -> None:
+    """Delete the receipts of other configurations: their tables are about to be overwritten."""
+    prefix = layout.receipts(context.run, stage.name)
+    for folder in context.store.folders(prefix):
+        if not identity.startswith(folder):
+            context.store.delete_prefix(f"{prefix}/{folder}")
 
 
 def _remove_strangers(context: Context, stage: Stage, manifest: Manifest) -> None:

@@ -1,11 +1,13 @@
 """The whole path on real Ray: the same result however many workers, and whatever is killed on the way."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +124,32 @@ def test_a_killed_driver_is_resumed_to_the_same_result(undisturbed: Context, con
     outcome = subprocess.run(command(context), cwd=ROOT, capture_output=True, text=True, check=False)
     assert outcome.returncode == 0, outcome.stderr
     assert outcome.stdout.strip().splitlines()[-1].startswith("report: ")
+    assert result_hash(context) == result_hash(undisturbed)
+
+
+def children(pid: int) -> Iterator[tuple[int, str]]:
+    """Process numbers and titles of everything below a process."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(status.read_text().rpartition(")")[2].split()[1]) == pid:
+                child = int(status.parent.name)
+                yield child, (status.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                yield from children(child)
+
+
+def test_a_killed_worker_changes_nothing(undisturbed: Context, context: Context):
+    process = subprocess.Popen(command(context), cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
+    deadline, killed = time.monotonic() + 120, None
+    try:
+        while killed is None:
+            assert time.monotonic() < deadline, "no worker was seen at work"
+            assert process.poll() is None, "the run ended before a worker could be killed"
+            killed = next((pid for pid, title in children(process.pid) if title.startswith("ray::search")), None)
+        os.kill(killed, signal.SIGKILL)
+        assert process.wait(120) == 0
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
     assert result_hash(context) == result_hash(undisturbed)
 
 

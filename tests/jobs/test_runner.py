@@ -41,7 +41,7 @@ def test_the_environment_is_not_a_configuration(monkeypatch: pytest.MonkeyPatch)
         ("[labels]\ntake = 3\n", r"labels\.take = 3: input should be less than 1"),
         ('[labels]\nkind = "x"\n', r"labels\.kind = 'x': input should be 'first_touch'"),
         ('[features]\nset = "ta19"\n', r"'ta19' is not a feature set; allowed: .*ta193"),
-        ("[split]\nfit = 0.5\n", r"fit \+ validate \+ choose \+ judge is 1\.14; it must be 1"),
+        ("[split]\nfit = 0.5\n", r"fit \+ validate \+ choose \+ judge is 1\.18; it must be 1"),
         ("[costs]\ncommission = nan\n", r"costs\.commission = nan: input should be a finite number"),
         ("run = \n", r"is not valid TOML"),
     ],
@@ -64,6 +64,13 @@ def test_refused_input_ends_with_code_2_and_one_paragraph(tmp_path: Path, capsys
         main("features", ["--store", str(tmp_path), "--run", "absent/run"])
     assert ended.value.code == 2
     assert "absent/run" in capsys.readouterr().err
+
+
+def test_credentials_in_a_url_are_refused_and_not_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        main("ingest", ["--store", str(tmp_path), "--source", "s3://key:verysecret@bucket/candles"])
+    assert ended.value.code == 2
+    assert "verysecret" not in "".join(capsys.readouterr())
 
 
 def test_only_errors_of_this_project_are_for_people():

@@ -104,6 +104,16 @@ def test_an_interrupted_stage_goes_on_with_the_rest(toy: Context):
     assert run(other).result_hash == resumed.result_hash
 
 
+def test_receipts_of_another_configuration_are_not_believed(toy: Context):
+    """Half of A, then half of B over it, then A again: nothing of B may remain."""
+    for value in (1.0, 2.0):
+        with pytest.raises(KeyboardInterrupt):
+            run(toy, value=value, fan_out=interrupted)
+    run(toy, value=1.0)
+    for name in "ABCDE":
+        assert read_table(toy.store, toy.run, LABELS, name)["outcome"].tolist() == [1.0] * 3
+
+
 def lost(function: Any, shards: list[Any], **options: Any) -> Iterator[Outcome[Any, Any]]:
     yield from serially(function, shards[1:], **options)
     yield Outcome(shards[0], None, ShardError("system", "WorkerCrashedError", "the worker died", ""))
