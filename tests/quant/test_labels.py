@@ -1,8 +1,4 @@
-import importlib.util
 import inspect
-import sys
-import types
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from quant.labels import LABELS, LabelError, first_touch, forward_max, outcome, register, triple_barrier
 from tests.conftest import random_walk
+from tests.quant.features_reference import pylabwons_tester
 
 BAR = pd.Timedelta(minutes=15)
 
@@ -127,30 +124,11 @@ def test_forward_max_is_the_best_of_the_closes_ahead(bars: pd.DataFrame) -> None
     assert label.iloc[-4:].isna().all()
 
 
-@pytest.fixture
-def pylabwons(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
-    """The peer; it still asks for ``pkg_resources``, which setuptools no longer brings, to find one font."""
-
-    def resource_filename(package: str, name: str) -> str:
-        spec = importlib.util.find_spec(package)
-        assert spec is not None
-        return str(Path(str(spec.origin)).with_name(name))
-
-    resources = types.ModuleType("pkg_resources")
-    resources.resource_filename = resource_filename  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "pkg_resources", resources)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return importlib.import_module("pylabwons")
-
-
 @pytest.mark.market_data
 @pytest.mark.parametrize("horizon", [2, 5, 9])
-def test_forward_max_is_what_pylabwons_calls_a_return(
-    market_data: Path, pylabwons: types.ModuleType, horizon: int
-) -> None:
+def test_forward_max_is_what_pylabwons_calls_a_return(market_data: Path, horizon: int) -> None:
     bars = pd.read_parquet(market_data / "binance_um_15m" / "ETHUSDT.parquet").set_index("time")
-    peer = pylabwons.BackTester(bars)
+    peer = pylabwons_tester()(bars)
     peer.calc_return(horizon)
     np.testing.assert_array_equal(forward_max(bars, horizon), peer[f"return{horizon}"])
 
