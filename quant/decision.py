@@ -59,12 +59,13 @@ def choose_threshold(
     groups: npt.NDArray[Any] | None = None,
     quantiles: Sequence[float] = QUANTILES,
     minimum_signals: int = 50,
-    minimum_t: float = 0.0,
+    minimum_t: float = 1.0,
 ) -> float:
-    """Choose the threshold whose signals earn most reliably after costs.
+    """Choose the threshold down to which signals earn their costs.
 
-    For each candidate the signed outcomes of its signals, less the cost, give a t-statistic; the largest wins, and
-    among equals the highest threshold, which trades least.
+    Of the candidates whose signed outcomes, less the cost, are positive beyond chance (``minimum_t``), the one with
+    the largest sum wins, and among equals the highest, which trades least. The largest t-statistic would pick the few
+    surest signals, on which luck is greatest, and leave most of what can be earned.
 
     Parameters
     ----------
@@ -109,15 +110,14 @@ def choose_threshold(
     direction = np.where(long > short, 1.0, -1.0)[usable]
     net = direction * np.asarray(outcome, dtype=np.float64)[usable] - cost
     codes = np.unique(blocks[usable], return_inverse=True)[1]
-    best_threshold, best_t = NEVER, minimum_t
+    best_threshold, best_sum = NEVER, 0.0
     # descending, so that a tie keeps the higher threshold
     for candidate in np.unique(np.quantile(favoured, quantiles, method="higher"))[::-1]:
         signalled = favoured >= candidate
-        if signalled.sum() < minimum_signals:
+        if signalled.sum() < minimum_signals or not _t_statistic(net[signalled], codes[signalled]) > minimum_t:
             continue
-        t = _t_statistic(net[signalled], codes[signalled])
-        if t > best_t:
-            best_threshold, best_t = float(candidate), t
+        if net[signalled].sum() > best_sum:
+            best_threshold, best_sum = float(candidate), float(net[signalled].sum())
     return best_threshold
 
 

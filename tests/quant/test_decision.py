@@ -86,18 +86,21 @@ def test_unknown_outcomes_change_nothing() -> None:
 
 
 def test_among_equals_the_threshold_that_trades_least_wins() -> None:
-    # 60 confident rows and 60 less confident ones with the same outcomes twice over: t differs by √2 only
-    probabilities = np.tile([[0.1, 0.8, 0.1]], (60, 1))
-    outcome = np.tile([0.01, 0.02], 30)
-    flat = decision.choose_threshold(probabilities, outcome, 0.0, quantiles=(0.0, 0.5, 1.0))
-    assert flat == pytest.approx(0.8)
-    groups = np.arange(60) % 10
-    mixed = np.concatenate([probabilities, np.tile([[0.3, 0.6, 0.1]], (60, 1))])
-    # clustered, doubling every group's rows leaves t as it was: a tie
-    tied = decision.choose_threshold(
-        mixed, np.tile(outcome, 2), 0.0, groups=np.tile(groups, 2), quantiles=(0.0, 1.0), minimum_signals=10
-    )
-    assert tied == pytest.approx(0.8)
+    # 60 confident rows that earn, and 60 less confident ones that neither earn nor lose: the sums are equal
+    probabilities = np.concatenate([np.tile([[0.1, 0.8, 0.1]], (60, 1)), np.tile([[0.3, 0.6, 0.1]], (60, 1))])
+    outcome = np.concatenate([np.tile([0.01, 0.02], 30), np.zeros(60)])
+    chosen = decision.choose_threshold(probabilities, outcome, 0.0, quantiles=(0.0, 1.0), minimum_signals=10)
+    assert chosen == pytest.approx(0.8)
+
+
+def test_all_that_earns_its_costs_is_taken_and_not_the_surest_few_alone() -> None:
+    # the less confident rows earn less, and less surely, so the t-statistic falls with them while the sum grows
+    probabilities = np.concatenate([np.tile([[0.1, 0.8, 0.1]], (60, 1)), np.tile([[0.3, 0.6, 0.1]], (60, 1))])
+    outcome = np.concatenate([np.tile([0.019, 0.021], 30), np.tile([0.05, -0.03], 30)])
+    chosen = decision.choose_threshold(probabilities, outcome, 0.0, quantiles=(0.0, 1.0), minimum_signals=10)
+    assert chosen == pytest.approx(0.6)
+    dear = decision.choose_threshold(probabilities, outcome, 0.015, quantiles=(0.0, 1.0), minimum_signals=10)
+    assert dear == pytest.approx(0.8)
 
 
 def test_repeating_rows_within_a_group_lends_no_confidence() -> None:
