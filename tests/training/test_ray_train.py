@@ -211,7 +211,8 @@ def test_two_ranks_end_with_the_weights_of_one(
 def test_a_network_loses_a_rank_and_ends_with_the_undisturbed_weights(
     tmp_path: Path, two_ranks: tuple[dict[str, Any], list[list[Any]]]
 ) -> None:
-    config = {"rank": 1, "at": 2, "how": "die once", "marks": str(tmp_path / "marks")}
+    # Ray may not have recorded the last report before the rank dies, so there are two
+    config = {"rank": 1, "at": 3, "how": "die once", "marks": str(tmp_path / "marks")}
     result, weights = train_network(tmp_path, "disturbed", 2, **config)
     assert (tmp_path / "marks").read_text() == "xx"
     assert result["resumed"]
