@@ -22,25 +22,22 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import pairwise
-from numbers import Integral
-from typing import Any, Literal, get_args
+from typing import Any
 
 import backtesting.backtesting as library
 import numpy as np
 import pandas as pd
 import talib
 
-from quant.parameters import BracketError, BracketParameters, is_number
+from quant.bracket_input import POLICIES, Policy, candles, check_policy, values
+from quant.costs import Costs
+from quant.parameters import BracketError, BracketParameters
 
 __all__ = ["POLICIES", "BracketError", "BracketParameters", "Costs", "Policy", "reference", "trend_filter"]
 
-Policy = Literal["reverse", "exclusive", "stack"]
-POLICIES: tuple[Policy, ...] = get_args(Policy)
-
 TREND_PERIODS = (22, 55, 108)
-PRICES = {"open": "Open", "high": "High", "low": "Low", "close": "Close"}
+PRICES = ["Open", "High", "Low", "Close"]
 
 # What backtesting.py says about single orders (the trades and the equity show their effect), and what pandas
 # says about backtesting.py.
@@ -51,34 +48,6 @@ EXPECTED_WARNINGS = (
     r"\(.*\) A contingent SL/TP order would execute in the same bar",
     r"DatetimeIndex.dayofweek is deprecated",
 )
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What trading costs, and the account it starts with.
-
-    Parameters
-    ----------
-    commission
-        Fraction of the traded value, paid at entry and at exit; a rebate is negative.
-    cash
-        Starting cash in quote currency. Units are whole: an asset dearer than the cash is never bought.
-
-    Raises
-    ------
-    BracketError
-        If the commission is not within ±10 % or the cash is not above 0.
-    """
-
-    commission: float = 0.0
-    cash: float = 100_000.0
-
-    def __post_init__(self) -> None:
-        """Check both values."""
-        if not is_number(self.commission) or not -0.1 <= self.commission < 0.1:
-            raise BracketError(f"commission is {self.commission!r}; allowed: a fraction from -0.1 to below 0.1")
-        if not is_number(self.cash) or self.cash <= 0:
-            raise BracketError(f"cash is {self.cash!r}; allowed: a finite number above 0")
 
 
 class Bracket(library.Strategy):  # type: ignore[misc]
@@ -200,31 +169,34 @@ def reference(
     Raises
     ------
     BracketError
-        If bars, signal, policy or ``limit_bars`` are not as above.
+        If bars, signal, policy or ``limit_bars`` are not as above, or the costs hold what backtesting.py does not know.
     """
-    if policy not in POLICIES:
-        raise BracketError(f"policy is {policy!r}; allowed: {', '.join(POLICIES)}")
-    if not isinstance(limit_bars, Integral) or limit_bars < 1:
-        raise BracketError(f"limit_bars is {limit_bars!r}; allowed: a whole number, 1 or more")
-    candles = _candles(bars)
-    signals = _values(bars, signal)
+    check_policy(policy, limit_bars)
+    if unknown := costs.beyond_reference():
+        raise BracketError(
+            f"{unknown[0]} is {getattr(costs, unknown[0])!r}, which backtesting.py does not know; allowed: "
+            "its default, or quant.engine.replay in place of the reference"
+        )
+    prices = candles(bars).set_axis(PRICES, axis=1)
+    signals = values(bars, signal)
     with _quiet():
         backtest = library.Backtest(
-            candles,
+            prices,
             Bracket,
             cash=costs.cash,
             commission=costs.commission,
             margin=1 / parameters.leverage,
             exclusive_orders=policy != "stack",
         )
-        return backtest.run(
+        stats: pd.Series = backtest.run(
             parameters=parameters,
             signals=signals.tolist(),
-            closes=candles["Close"].tolist(),
+            closes=prices["Close"].tolist(),
             policy=policy,
             limit_bars=limit_bars,
             border=len(bars) - 2 if close_at_end else None,
         )
+    return stats
 
 
 def trend_filter(bars: pd.DataFrame, signal: pd.Series | np.ndarray[Any, Any]) -> pd.Series:
@@ -238,52 +210,13 @@ def trend_filter(bars: pd.DataFrame, signal: pd.Series | np.ndarray[Any, Any]) -
     BracketError
         If bars or signal are not as :func:`reference` needs them.
     """
-    close = _candles(bars)["Close"].to_numpy()
+    close = candles(bars)["close"].to_numpy()
     ladder = [close, *(talib.EMA(close, timeperiod=period) for period in TREND_PERIODS)]
     rising = np.logical_and.reduce([above > below for above, below in pairwise(ladder)])
     falling = np.logical_and.reduce([above < below for above, below in pairwise(ladder)])
-    values = _values(bars, signal)
-    passes = ((values == 1) & rising) | ((values == 2) & falling)
-    return pd.Series(np.where(passes, values, 0).astype(np.int8), index=bars.index, name="signal")
-
-
-def _candles(bars: pd.DataFrame) -> pd.DataFrame:
-    missing = [column for column in PRICES if column not in bars.columns]
-    if missing:
-        raise BracketError(f"bars lack the column {missing[0]!r}; needed: {', '.join(PRICES)}")
-    index = bars.index
-    if len(bars) < 2:
-        raise BracketError(f"bars have {len(bars)} row(s); needed: 2 or more, one to decide on and one to act on")
-    if not isinstance(index, pd.DatetimeIndex) or not index.is_monotonic_increasing or not index.is_unique:
-        raise BracketError(f"bars are indexed by {type(index).__name__}; needed: strictly increasing times")
-    candles = bars[list(PRICES)].astype(np.float64)
-    values = candles.to_numpy()
-    bad = ~(np.isfinite(values) & (values > 0))
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        raise BracketError(
-            f"bars hold {list(PRICES)[column]} = {values[row, column]} at {index[row]}; allowed: finite prices above 0"
-        )
-    return candles.set_axis(list(PRICES.values()), axis=1)
-
-
-def _values(bars: pd.DataFrame, signal: pd.Series | np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int8]]:
-    if len(signal) != len(bars):
-        raise BracketError(f"the signal has {len(signal)} values and the bars have {len(bars)} rows; needed: one each")
-    if isinstance(signal, pd.Series) and not signal.index.equals(bars.index):
-        pairs = enumerate(zip(signal.index, bars.index, strict=True))
-        row = next((row for row, (given, needed) in pairs if given != needed), 0)
-        raise BracketError(
-            f"the signal is indexed by {signal.index[row]!r} in row {row}, where the bars are by {bars.index[row]!r}; "
-            "needed: the index of the bars"
-        )
-    column = pd.Series(signal)
-    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    bad = ~np.isin(values, (0, 1, 2))
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise BracketError(f"the signal is {column.iloc[row]} at {bars.index[row]}; allowed: 0 none, 1 long, 2 short")
-    return values.astype(np.int8)
+    wanted = values(bars, signal)
+    passes = ((wanted == 1) & rising) | ((wanted == 2) & falling)
+    return pd.Series(np.where(passes, wanted, 0).astype(np.int8), index=bars.index, name="signal")
 
 
 def _plain(iterable: Iterator[int], **_: object) -> Iterator[int]:

@@ -141,6 +141,18 @@ def to_row(parameters: BracketParameters) -> dict[str, float | str]:
     return row
 
 
+def to_columns(parameters: Sequence[BracketParameters]) -> dict[str, Any]:
+    """Return what :func:`to_row` returns of each set, as one array a column."""
+    columns: dict[str, Any] = {}
+    for field in fields(BracketParameters):
+        values = [getattr(chosen, field.name) for chosen in parameters]
+        if field.name == "minimum_profit":
+            columns[field.name] = [json.dumps(value) if value else "[]" for value in values]
+        else:
+            columns[field.name] = np.array(values, dtype=np.float64)
+    return columns
+
+
 def from_row(row: Mapping[str, Any] | pd.Series) -> BracketParameters:
     """Return the parameters that :func:`to_row` wrote; other entries of the row are ignored.
 

@@ -1,0 +1,301 @@
+"""The engine: what `quant.bracket.reference` does by backtesting.py, compiled, and what perpetuals need beyond it.
+
+`replay` returns the trades and the equity of one parameter set, `sweep` the figures of many. Where backtesting.py can
+express a run, every trade and every bar of equity is equal to it to the last bit. The rules, those of perpetuals
+included (lots, slippage, funding, liquidation), are in docs/perpetual-rules.md.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from quant import engine_figures
+from quant import engine_kernels as kernels
+from quant.bracket_input import POLICIES, Policy, candles, check_policy, values
+from quant.costs import Costs
+from quant.parameters import BracketError, BracketParameters, to_columns
+
+__all__ = ["POLICIES", "Costs", "Policy", "Replay", "replay", "sweep"]
+
+TRADES = ("size", "entry_bar", "exit_bar", "entry_price", "exit_price", "pnl", "commission")
+EXITS = ("order", "stop", "target", "liquidation", "ruin")
+
+_WHOLE = ("entry_bar", "exit_bar")
+_CODES = {"reverse": kernels.REVERSE, "exclusive": kernels.EXCLUSIVE, "stack": kernels.STACK}
+# Python's own ``sum``, by which the library adds up open trades, compensates for rounding since 3.12.
+_COMPENSATED = sys.version_info >= (3, 12)
+
+# a limit and a trailing stop need a look at every bar
+_NOT_IN_LANES = [kernels.LIMIT_LONG, kernels.LIMIT_SHORT, kernels.ACTIVATION]
+
+Signal = pd.Series | NDArray[Any]
+
+
+class Replay(NamedTuple):
+    """Trades in order of their exit, and the equity at the close of each bar."""
+
+    trades: pd.DataFrame
+    equity: pd.Series
+
+
+def replay(
+    bars: pd.DataFrame,
+    signal: Signal,
+    parameters: BracketParameters,
+    costs: Costs,
+    policy: Policy = "reverse",
+    *,
+    funding: pd.Series | None = None,
+    limit_bars: int = 1,
+    close_at_end: bool = False,
+) -> Replay:
+    """Replay one parameter set.
+
+    Parameters
+    ----------
+    bars, signal, parameters, costs, policy, limit_bars, close_at_end
+        As for :func:`quant.bracket.reference`, whose rules these are.
+    funding
+        Rate due at the start of each bar, indexed as the bars, 0 where none is; longs pay positive rates. A
+        missing rate is NaN and refused: it would silently count as 0.
+
+    Returns
+    -------
+    trades
+        Columns `TRADES`, then ``funding`` (paid, in quote currency, not part of ``pnl``) and ``exit`` (one of `EXITS`).
+        Bars are positions; a short's size is negative. An open last trade is not listed.
+    equity
+        In quote currency, indexed as the bars.
+
+    Raises
+    ------
+    BracketError
+        If an input is not as above, ``stack`` is asked for with costs that backtesting.py does not know, or the
+        maintenance margin is not below 1 / leverage.
+    """
+    run = _checked(bars, signal, [parameters], costs, policy, funding, limit_bars, close_at_end)
+    sets, tables, _ = parameter_matrix([parameters])
+    found = np.empty((_room(policy, len(bars)), len(kernels.TRADE_COLUMNS)))
+    equity = np.empty(len(bars))
+    if policy == "stack":
+        count = kernels.stack(
+            *run.prices, run.signal, sets[0], tables, run.costs, limit_bars, run.border, _COMPENSATED, found, equity
+        )
+        _check_room(count < 0)
+    else:
+        count = kernels.single(
+            *run.prices,
+            run.signal,
+            run.funding,
+            sets[0],
+            tables,
+            run.costs,
+            _CODES[policy],
+            limit_bars,
+            run.border,
+            found,
+            equity,
+        )
+    trades = pd.DataFrame(found[:count], columns=list(kernels.TRADE_COLUMNS)).astype(dict.fromkeys(_WHOLE, np.int64))
+    trades["exit"] = pd.array(np.array(EXITS)[found[:count, kernels.EXIT].astype(np.intp)], dtype="str")
+    return Replay(trades, pd.Series(equity, index=bars.index, name="equity"))
+
+
+def sweep(
+    bars: pd.DataFrame,
+    signal: Signal,
+    parameters: Sequence[BracketParameters],
+    costs: Costs,
+    policy: Policy = "reverse",
+    *,
+    funding: pd.Series | None = None,
+    limit_bars: int = 1,
+    close_at_end: bool = False,
+) -> pd.DataFrame:
+    """Replay many parameter sets over one asset; nothing of size sets × bars is ever kept.
+
+    Parameters
+    ----------
+    parameters
+        The sets; the rest is as for :func:`replay`.
+
+    Returns
+    -------
+    DataFrame
+        One row a set, in the order given: the parameters as `quant.parameters.to_columns` writes them, then
+        backtesting.py's figures under its own names (see :func:`quant.engine_figures.figures`).
+
+    Raises
+    ------
+    BracketError
+        As :func:`replay`, or if no set is given.
+    """
+    run = _checked(bars, signal, parameters, costs, policy, funding, limit_bars, close_at_end)
+    index = pd.DatetimeIndex(bars.index)
+    days = engine_figures.calendar(index)
+    figures = engine_figures.figures(
+        _sweep(run, parameters, policy, limit_bars, days), index, days, run.prices[-1], costs.cash
+    )
+    return pd.DataFrame({**to_columns(parameters), **figures}, index=range(len(parameters)), copy=False)
+
+
+def sweep_sums(
+    bars: pd.DataFrame,
+    signal: Signal,
+    parameters: Sequence[BracketParameters],
+    costs: Costs,
+    policy: Policy = "reverse",
+    *,
+    funding: pd.Series | None = None,
+    limit_bars: int = 1,
+    close_at_end: bool = False,
+) -> NDArray[np.float64]:
+    """Do what :func:`sweep` does, and return sets × `quant.engine_kernels.SUMS`: what the figures are made of."""
+    run = _checked(bars, signal, parameters, costs, policy, funding, limit_bars, close_at_end)
+    return _sweep(run, parameters, policy, limit_bars, engine_figures.calendar(pd.DatetimeIndex(bars.index)))
+
+
+def _sweep(
+    run: "_Run", parameters: Sequence[BracketParameters], policy: Policy, limit_bars: int, days: engine_figures.Calendar
+) -> NDArray[np.float64]:
+    sets, tables, rows = parameter_matrix(parameters)
+    sums = np.empty((len(sets), len(kernels.SUMS)))
+    left = np.ones(len(sets), dtype=bool)
+    if policy != "stack" and run.like_the_library:
+        left = ~np.isnan(sets[:, _NOT_IN_LANES]).all(axis=1) | (np.diff(rows) > 0)
+        together = np.flatnonzero(~left)
+        plan = kernels.plan(*run.prices[1:], run.signal, run.border, days.day_ends, kernels.LONGEST_STRETCH)
+        for block in np.array_split(together, max(1, -(-len(together) // kernels.LANES))):
+            part, redo = np.empty((len(block), sums.shape[1])), np.empty(len(block), dtype=bool)
+            kernels.sweep_lanes(
+                *run.prices, *plan, sets[block], run.costs, _CODES[policy], days.times, days.day_ends, part, redo
+            )
+            sums[block], left[block] = part, redo
+    if left.any():
+        sets, tables, rows = parameter_matrix([chosen for chosen, alone in zip(parameters, left, strict=True) if alone])
+        part = np.empty((len(sets), sums.shape[1]))
+        failed = kernels.sweep_plain(
+            *run.prices,
+            run.signal,
+            run.funding,
+            sets,
+            tables,
+            rows,
+            run.costs,
+            _CODES[policy],
+            limit_bars,
+            run.border,
+            _COMPENSATED,
+            days.times,
+            days.day_ends,
+            part,
+        )
+        _check_room(failed >= 0)
+        sums[left] = part
+    return sums
+
+
+def parameter_matrix(
+    parameters: Sequence[BracketParameters],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Bring parameter sets into the form that the kernels take.
+
+    Returns
+    -------
+    sets
+        Sets × `quant.engine_kernels.PARAMETER_COLUMNS`, NaN for a part that is off.
+    tables
+        Rows (bars, fraction) of all time tables, one set after the other, each by falling bars.
+    rows
+        Sets + 1 positions: the table of set k is ``tables[rows[k]:rows[k + 1]]``.
+    """
+    names = (
+        *("stop_loss_long", "take_profit_long", "limit_long"),
+        *("stop_loss_short", "take_profit_short", "limit_short"),
+        *("leverage", "trailing_activation", "trailing_distance"),
+    )
+    sets = np.array([[getattr(chosen, name) for name in names] for chosen in parameters], dtype=np.float64)
+    pairs = [pair for chosen in parameters for pair in reversed(chosen.minimum_profit or ())]
+    lengths = [len(chosen.minimum_profit or ()) for chosen in parameters]
+    tables = np.array(pairs, dtype=np.float64).reshape(-1, 2)
+    return sets, tables, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+class _Run(NamedTuple):
+    """A run as the kernels take it: prices by open, high, low, close."""
+
+    prices: tuple[NDArray[np.float64], ...]
+    signal: NDArray[np.int8]
+    funding: NDArray[np.float64]
+    costs: NDArray[np.float64]
+    border: int
+    like_the_library: bool
+
+
+def _checked(
+    bars: pd.DataFrame,
+    signal: Signal,
+    parameters: Sequence[BracketParameters],
+    costs: Costs,
+    policy: Policy,
+    funding: pd.Series | None,
+    limit_bars: int,
+    close_at_end: bool,
+) -> _Run:
+    check_policy(policy, limit_bars)
+    prices = candles(bars)
+    beyond = [*costs.beyond_reference(), *([] if funding is None else ["funding"])]
+    if policy == "stack" and beyond:
+        raise BracketError(
+            f"{beyond[0]} is set with the policy stack, which follows backtesting.py alone; "
+            "allowed: the policies reverse and exclusive, or its default"
+        )
+    if not len(parameters):
+        raise BracketError("there are no parameter sets to sweep; needed: one or more")
+    highest = max(chosen.leverage for chosen in parameters)
+    if costs.maintenance_margin >= 1 / highest:
+        raise BracketError(
+            f"maintenance_margin is {costs.maintenance_margin} at leverage {highest:g}; allowed: below 1 / leverage, "
+            "since a position would otherwise be liquidated as it is opened"
+        )
+    account = [
+        *(costs.cash, costs.commission, costs.maker, costs.slippage),
+        *(costs.lot_size, costs.minimum_notional, costs.maintenance_margin, costs.liquidation_fee),
+    ]
+    return _Run(
+        tuple(np.ascontiguousarray(prices[name]) for name in prices.columns),
+        values(bars, signal),
+        _rates(bars, funding),
+        np.array(account, dtype=np.float64),
+        len(bars) - 2 if close_at_end else -1,
+        not beyond,
+    )
+
+
+def _rates(bars: pd.DataFrame, funding: pd.Series | None) -> NDArray[np.float64]:
+    if funding is None:
+        return np.empty(0)
+    if not funding.index.equals(bars.index):
+        raise BracketError(f"funding has {len(funding)} rates on an index of its own; needed: the index of the bars")
+    rates = funding.to_numpy(dtype=np.float64)
+    bad = ~np.isfinite(rates)
+    if bad.any():
+        raise BracketError(f"funding is {rates[bad][0]} at {bars.index[int(np.argmax(bad))]}; allowed: finite rates")
+    return rates
+
+
+def _room(policy: Policy, bars: int) -> int:
+    """Most trades that the kernels record: an entry by ``stack`` can leave several."""
+    return (2 if policy == "stack" else 1) * bars + 1
+
+
+def _check_room(full: bool) -> None:
+    if full:
+        raise BracketError(
+            f"more than {kernels.MOST_OPEN} trades are open at once, or more than two a bar are closed; "
+            "allowed under stack: fewer (a lower leverage, a larger commission or fewer signals help)"
+        )
