@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from jobs import market
-from jobs.search import FEWEST_BARS, bars_and_signal, replay
+from jobs.search import FEWEST_BARS, bars_and_signal, costs
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, require, run_stage
-from quant import metrics, statistics
+from quant import bracket, metrics, statistics
 from quant.parameters import BracketParameters, from_row
 from quant.schemas import EQUITY, FIGURES, METRICS, TRADES, frame
 from quant.splits import Part
@@ -57,7 +57,15 @@ def produce(context: Context, item: Item, part: Part) -> Produced:
         )
     if chosen is None:
         signal = signal * 0
-    stats = replay(bars, signal, BracketParameters() if chosen is None else from_row(chosen), context)
+    # one run a ticker: backtesting.py itself has the last word
+    stats = bracket.reference(
+        bars,
+        signal,
+        BracketParameters() if chosen is None else from_row(chosen),
+        costs(context),
+        context.config.search.policy,
+        close_at_end=True,
+    )
     strategy = metrics.daily_equity(stats)
     held = metrics.buy_and_hold(bars, context.config.costs.commission)
     rows.append({"part": "judge", **judged(metrics.figures(stats), strategy, held)})

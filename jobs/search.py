@@ -3,19 +3,21 @@
 python -m jobs.search --config run.toml --store URL --run NAME
 """
 
+from typing import Any
+
 import pandas as pd
 
 from jobs import market
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, items_of, require, run_stage
-from quant import bracket, metrics, search
-from quant.bracket import Costs
+from quant import engine, search
+from quant.costs import Costs
 from quant.parameters import BracketParameters, to_row
 from quant.schemas import SIGNALS, TRIALS, frame
 from quant.splits import Part
 from storage.manifest import Manifest
 from storage.tables import read_table
 
-STAGE = Stage("search", 1, ("ingest", "predict"), (TRIALS,), seconds_per_row=1e-4)
+STAGE = Stage("search", 2, ("ingest", "predict"), (TRIALS,), seconds_per_row=1e-6)
 FEWEST_BARS = 3
 
 
@@ -42,7 +44,7 @@ def produce(context: Context, item: Item, part: Part) -> Produced:
     settings = context.config.search
     bars, signal = bars_and_signal(context, item.ticker, part)
     candidates = parameter_sets(context) if len(bars) >= FEWEST_BARS else []
-    results = [metrics.figures(replay(bars, signal, parameters, context)) for parameters in candidates]
+    results = figures(bars, signal, candidates, context)
     scores = [search.score(result, settings.objective, settings.minimum_trades) for result in results]
     chosen = search.choose(scores) if scores else None
     rows = [
@@ -75,9 +77,16 @@ def bars_and_signal(context: Context, ticker: str, part: Part) -> tuple[pd.DataF
     return bars, signals.reindex(bars.index).fillna(0).astype("int8")
 
 
-def replay(bars: pd.DataFrame, signal: pd.Series, parameters: BracketParameters, context: Context) -> pd.Series:
-    """One parameter set over a part, nothing carried over its border; backtesting.py's ``stats``."""
-    return bracket.reference(bars, signal, parameters, costs(context), context.config.search.policy, close_at_end=True)
+def figures(
+    bars: pd.DataFrame, signal: pd.Series, candidates: list[BracketParameters], context: Context
+) -> list[dict[str, Any]]:
+    """Figures of every parameter set over a part, nothing carried over its border."""
+    if not candidates:
+        return []
+    columns = engine.sweep_metrics(
+        bars, signal, candidates, costs(context), context.config.search.policy, close_at_end=True
+    )
+    return pd.DataFrame(columns).to_dict("records")
 
 
 def costs(context: Context) -> Costs:

@@ -19,7 +19,7 @@ from quant.bracket_input import POLICIES, Policy, candles, check_policy, values
 from quant.costs import Costs
 from quant.parameters import BracketError, BracketParameters, to_columns
 
-__all__ = ["POLICIES", "Costs", "Policy", "Replay", "replay", "sweep"]
+__all__ = ["POLICIES", "Costs", "Policy", "Replay", "replay", "sweep", "sweep_metrics"]
 
 TRADES = ("size", "entry_bar", "exit_bar", "entry_price", "exit_price", "pnl", "commission")
 EXITS = ("order", "stop", "target", "liquidation", "ruin")
@@ -143,7 +143,7 @@ def sweep(
     return pd.DataFrame({**to_columns(parameters), **figures}, index=range(len(parameters)), copy=False)
 
 
-def sweep_sums(
+def sweep_metrics(
     bars: pd.DataFrame,
     signal: Signal,
     parameters: Sequence[BracketParameters],
@@ -153,15 +153,18 @@ def sweep_sums(
     funding: pd.Series | None = None,
     limit_bars: int = 1,
     close_at_end: bool = False,
-) -> NDArray[np.float64]:
-    """Do what :func:`sweep` does, and return sets × `quant.engine_kernels.SUMS`: what the figures are made of."""
+) -> dict[str, NDArray[Any]]:
+    """Do what :func:`sweep` does, and return the columns `quant.schemas.FIGURES`, as `quant.metrics` defines them."""
     run = _checked(bars, signal, parameters, costs, policy, funding, limit_bars, close_at_end)
-    return _sweep(run, parameters, policy, limit_bars, engine_figures.calendar(pd.DatetimeIndex(bars.index)))
+    index = pd.DatetimeIndex(bars.index)
+    sums = _sweep(run, parameters, policy, limit_bars, engine_figures.metrics_calendar(index))
+    return engine_figures.metrics_figures(sums, index, costs.cash)
 
 
 def _sweep(
     run: "_Run", parameters: Sequence[BracketParameters], policy: Policy, limit_bars: int, days: engine_figures.Calendar
 ) -> NDArray[np.float64]:
+    """Sets × `quant.engine_kernels.SUMS`."""
     sets, tables, rows = parameter_matrix(parameters)
     sums = np.empty((len(sets), len(kernels.SUMS)))
     left = np.ones(len(sets), dtype=bool)

@@ -1,7 +1,4 @@
-"""Figures of backtesting.py, under its own names, from the sums that the compiled loops leave of a run.
-
-Left out are ``Alpha [%]`` and ``Beta``, which need two logarithms a bar, and ``_strategy``.
-"""
+"""Figures from the sums that the compiled loops leave of a run: backtesting.py's, and those of `quant.metrics`."""
 
 from typing import Any, NamedTuple
 
@@ -10,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from quant import engine_kernels as kernels
+from quant.statistics import DAYS as DAYS_A_YEAR
 
 WEEK, MONTH, YEAR = 7, 31, 365  # days of a bar for which backtesting.py resamples by week, month and year
 _FREQUENCIES = {WEEK: "W", MONTH: "ME", YEAR: "YE"}
@@ -47,6 +45,58 @@ def calendar(index: pd.DatetimeIndex) -> Calendar:
     return Calendar(times, ends, _A_YEAR.get(length.days, 365 if weekends else 252), _in_units(step, index))
 
 
+def metrics_calendar(index: pd.DatetimeIndex) -> Calendar:
+    """Calendar of `quant.metrics`: UTC days from the first to the last, the first return against the starting cash."""
+    day = index.asi8 // _in_units(pd.Timedelta(days=1), index)
+    ends = np.append(np.flatnonzero(np.diff(day)), len(index) - 1)
+    # the cash holds at bar 0; a day that ends there has a return of 0, as all days without bars
+    return Calendar(index.asi8, np.append(0, ends[ends > 0]), DAYS_A_YEAR, 1)
+
+
+def metrics_figures(sums: NDArray[np.float64], index: pd.DatetimeIndex, cash: float) -> dict[str, NDArray[Any]]:
+    """The columns `quant.schemas.FIGURES`, by the definitions of `quant.metrics`, of each row of sums.
+
+    Parameters
+    ----------
+    sums
+        Runs × `quant.engine_kernels.SUMS`, over the days of :func:`metrics_calendar`.
+    index
+        Times of the bars.
+    cash
+        Equity at the start.
+    """
+    run = {name: sums[:, column] for column, name in enumerate(kernels.SUMS)}
+    day = _in_units(pd.Timedelta(days=1), index)
+    days = int(index.asi8[-1] // day - index.asi8[0] // day) + 1
+    changes, year = run["day_changes"], np.sqrt(DAYS_A_YEAR)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        mean = run["day_mean"] * changes / days
+        around = np.where(changes > 1, run["day_variance"] * (changes - 1), 0.0)
+        squares = around + changes * run["day_mean"] ** 2 - days * mean**2
+        deviation = np.sqrt(np.maximum(squares, 0.0) / (days - 1)) if days > 1 else np.full(len(sums), np.nan)
+        downside = np.sqrt(run["day_downside"] * changes / days)
+        total = run["equity_final"] / cash - 1
+        annual = (1 + total) ** (DAYS_A_YEAR / days) - 1
+        return {
+            "trades": run["trades"].astype(np.int64),
+            "total_return": total,
+            "annual_return": np.where(np.isinf(annual), np.nan, annual),
+            "annual_volatility": deviation * year,
+            "sharpe": _ratio(mean, deviation) * year,
+            "sortino": _ratio(mean, downside) * year,
+            "max_drawdown": -run["max_drawdown"],
+            "win_rate": _ratio(run["wins"], run["trades"]),
+            "profit_factor": _ratio(run["return_won"], -run["return_lost"]),
+            "expectancy": _ratio(run["return_sum"], run["trades"]),
+            "exposure": run["bars_held"] / len(index),
+            "commission": run["commission"],
+        }
+
+
+def _ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(denominator > 0, numerator / denominator, np.nan)
+
+
 def figures(
     sums: NDArray[np.float64],
     index: pd.DatetimeIndex,
@@ -54,7 +104,9 @@ def figures(
     close: NDArray[np.float64],
     cash: float,
 ) -> dict[str, Any]:
-    """Figures of each row of sums.
+    """Figures of backtesting.py, under its own names, of each row of sums.
+
+    Left out are ``Alpha [%]`` and ``Beta``, which need two logarithms a bar, and ``_strategy``.
 
     Parameters
     ----------

@@ -61,6 +61,8 @@ SUMS = (
     "duration_max",
     "bars_held",
     "commission",
+    "day_changes",
+    "day_mean",
     "day_log",
     "day_variance",
     "day_downside",
@@ -91,6 +93,8 @@ SUMS = (
     DURATION_MAX,
     BARS_HELD,
     COMMISSION_SUM,
+    DAY_CHANGES,
+    DAY_MEAN,
     DAY_LOG,
     DAY_VARIANCE,
     DAY_DOWNSIDE,
@@ -658,6 +662,7 @@ def _summarise_days(equity, day_ends, sums):
     spread = 0.0
     for day in range(1, days):
         spread += (mean - (equity[day_ends[day]] / equity[day_ends[day - 1]] - 1.0)) ** 2
+    sums[DAY_CHANGES], sums[DAY_MEAN] = changes, mean
     if changes < 1:
         sums[DAY_LOG] = sums[DAY_VARIANCE] = sums[DAY_DOWNSIDE] = math.nan
         return
@@ -1166,7 +1171,9 @@ def _summarise_lane_days(days, width, sums):
     changes = len(days) - 1
     if changes < 1:
         for place in range(len(sums)):
-            sums[place, DAY_LOG] = sums[place, DAY_VARIANCE] = sums[place, DAY_DOWNSIDE] = math.nan
+            sums[place, DAY_CHANGES] = changes
+            sums[place, DAY_MEAN] = sums[place, DAY_LOG] = math.nan
+            sums[place, DAY_VARIANCE] = sums[place, DAY_DOWNSIDE] = math.nan
         return
     moments = np.zeros(3 * LANES)
     mean, below, spread = moments[:LANES], moments[LANES : 2 * LANES], moments[2 * LANES :]
@@ -1188,6 +1195,7 @@ def _summarise_lane_days(days, width, sums):
         for lane in range(width):
             spread[lane] += (mean[lane] - now[lane]) * (mean[lane] - now[lane])
     for place in range(len(sums)):
+        sums[place, DAY_CHANGES], sums[place, DAY_MEAN] = changes, mean[place]
         sums[place, DAY_LOG] = math.log(sums[place, EQUITY_FINAL] / first[place]) / changes
         sums[place, DAY_VARIANCE] = spread[place] / (changes - 1) if changes > 1 else math.nan
         sums[place, DAY_DOWNSIDE] = below[place] / changes

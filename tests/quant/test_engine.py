@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quant import engine_kernels as kernels
+from quant import metrics
 from quant.bracket import POLICIES, BracketError, BracketParameters, Policy, reference
 from quant.costs import Costs
-from quant.engine import TRADES, replay, sweep, sweep_sums
+from quant.engine import TRADES, replay, sweep, sweep_metrics
 from tests.quant.engine_cases import MARKETS, Case, case, difference, market, parameters, signals
 
 LEFT_OUT = {"Alpha [%]", "Beta", "_strategy", "_equity_curve", "_trades"}
@@ -153,26 +153,28 @@ def test_lanes_equal_one_set_at_a_time(seed: int, kind: str, policy: Policy, clo
         for _ in range(int(generator.integers(1, 20)))
     ]
     costs = Costs(float(generator.choice([0.0, 0.001, 0.05])), float(generator.choice([500.0, 1e5, 1e7])))
-    together = sweep_sums(bars, signal, sets, costs, policy, close_at_end=close_at_end)
+    together = sweep(bars, signal, sets, costs, policy, close_at_end=close_at_end)
     # a time table that never closes anything sends a set the slow way
     apart = [replace(chosen, minimum_profit=((10**6, 0.0),)) for chosen in sets]
-    alone = sweep_sums(bars, signal, apart, costs, policy, close_at_end=close_at_end)
-    scale = np.where(np.isfinite(alone), np.maximum(np.abs(alone), 1e-6), 1.0)
-    np.testing.assert_allclose(together / scale, alone / scale, rtol=1e-9, atol=1e-9)
+    alone = sweep(bars, signal, apart, costs, policy, close_at_end=close_at_end)
+    together, alone = together.drop(columns="minimum_profit"), alone.drop(columns="minimum_profit")
+    pd.testing.assert_frame_equal(together, alone, rtol=1e-9, atol=1e-9)
 
 
-def test_sums_are_those_of_the_replayed_trades() -> None:
-    bars, signal = long_market(7)
-    chosen, costs = BracketParameters(0.01, 0.02, None, 0.01, 0.02, None), Costs(0.0005)
-    trades, equity = replay(bars, signal, chosen, costs)
-    sums = dict(zip(kernels.SUMS, sweep_sums(bars, signal, [chosen], costs)[0], strict=True))
-    assert sums["trades"] == len(trades) > 20
-    assert sums["wins"] == (trades["pnl"] > 0).sum()
-    assert sums["commission"] == pytest.approx(trades["commission"].sum())
-    assert sums["pnl_mean"] == pytest.approx(trades["pnl"].mean())
-    assert sums["equity_final"] == equity.iloc[-1]
-    assert sums["equity_peak"] == equity.max()
-    assert sums["max_drawdown"] == pytest.approx((1 - equity / equity.cummax()).max())
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("kind", ["walk", "gaps", "violent"])
+def test_metrics_of_a_sweep_are_those_of_the_reference(kind: str, policy: Policy) -> None:
+    for seed in range(6):
+        generator = np.random.default_rng(seed)
+        bars, signal = market(generator, kind, 700), signals(generator, 700)
+        sets = [parameters(generator, kind) for _ in range(3)]
+        sets.append(replace(sets[0], limit_long=None, limit_short=None, minimum_profit=None, **NO_TRAILING))
+        costs = Costs(0.001, float(generator.choice([2_000.0, 1e6])))
+        found = pd.DataFrame(sweep_metrics(bars, signal, sets, costs, policy, close_at_end=True))
+        expected = [
+            metrics.figures(reference(bars, signal, chosen, costs, policy, close_at_end=True)) for chosen in sets
+        ]
+        pd.testing.assert_frame_equal(found, pd.DataFrame(expected), rtol=1e-9, atol=1e-12)
 
 
 def test_equity_is_cash_and_position(bars: pd.DataFrame) -> None:
