@@ -152,7 +152,9 @@ def single(open_, high, low, close, signal, funding, set_, table, costs, policy,
     limit = order_stop = order_target = math.nan
     until = 0
     equity[0] = cash
-    for bar in range(1, bars):
+    bar = 0
+    while bar < bars - 1:
+        bar += 1
         opened, highest, lowest, closed = open_[bar], high[bar], low[bar], close[bar]
         checks = size != 0.0
         out = -1
@@ -260,7 +262,74 @@ def single(open_, high, low, close, signal, funding, set_, table, costs, policy,
                 raised = closed * (1.0 - direction * distance)
                 if math.isnan(stop) or direction * (raised - stop) > 0.0:
                     stop = raised
+        if side != 0 or closing:
+            continue
+        # Nothing is ordered: on over all bars on which nothing can happen. The bounds for a time table and a trailing
+        # stop are as near as can be without the exact rounding of the rules above, which then decide.
+        below, above, floor, ceiling = -math.inf, math.inf, -math.inf, math.inf
+        last, quiet = bars - 1, 0
+        if size != 0.0:
+            direction = 1.0 if size > 0.0 else -1.0
+            favourable = math.inf
+            if has_table:
+                held = bar + 2 - entry_bar
+                favourable = _least(table, held)
+                last = min(last, entry_bar - 2 + _next_step(table, held))
+            if trails:
+                favourable = min(favourable, _raises(activation, distance, entry, stop, direction))
+            if policy == REVERSE:
+                quiet = 1 if size > 0.0 else 2
+            if size > 0.0:
+                below, above = max(_or(stop, -math.inf), liquidation), _or(target, math.inf)
+                ceiling = entry * (1.0 + favourable - 1e-9)
+            else:
+                below, above = _or(target, -math.inf), _or(stop, math.inf)
+                above = min(above, liquidation) if liquidation > 0.0 else above
+                floor = entry * (1.0 - favourable + 1e-9)
+        basis = size * entry
+        stopped_by_funding = pays_funding and size != 0.0
+        if bar < border <= last:
+            last = border - 1
+        while bar < last:
+            following = np.uint64(bar + 1)  # without a sign: no test for an index from the end
+            closed, given = close[following], signal[following]
+            worth = cash + (closed * size - basis)
+            if (
+                low[following] <= below
+                or high[following] >= above
+                or (given != 0 and given != quiet)
+                or closed <= floor
+                or closed >= ceiling
+                or worth <= 0.0
+                or (stopped_by_funding and funding[following] != 0.0)
+            ):
+                break
+            equity[following] = worth
+            bar += 1
     return count
+
+
+@_compiled
+def _or(level, otherwise):
+    return otherwise if math.isnan(level) else level
+
+
+@_compiled
+def _raises(activation, distance, entry, stop, direction):
+    """Least move in favour at a close from which a trailing stop may follow: active, and beyond the stop there is."""
+    if math.isnan(stop):
+        return activation
+    level = stop / (1.0 - direction * distance)
+    return max(activation, direction * (level / entry - 1.0))
+
+
+@_compiled
+def _next_step(table, held):
+    """Bars held at which the time table's next step begins, or more than there are."""
+    for row in range(len(table) - 1, -1, -1):
+        if table[row, 0] > held:
+            return int(table[row, 0])
+    return 1 << 60
 
 
 @_compiled
@@ -604,8 +673,21 @@ def summarise(equity, trades, count, times, day_ends, overlaps, sums):
     at_peak = 0
     highest = equity[0]
     deepest = total = longest = spans = 0.0
-    segments = 0
-    for bar in range(1, bars):
+    segments = bar = 0
+    while bar < bars - 1:
+        # four at a time while none of them is a peak, so that no minimum waits for the one before
+        first = second = third = fourth = trough
+        while bar + 5 < bars:
+            following = np.uint64(bar + 1)
+            one, two = equity[following], equity[following + np.uint64(1)]
+            three, four = equity[following + np.uint64(2)], equity[following + np.uint64(3)]
+            if one >= peak or two >= peak or three >= peak or four >= peak:
+                break
+            first, second = one if one < first else first, two if two < second else second
+            third, fourth = three if three < third else third, four if four < fourth else fourth
+            bar += 4
+        trough = min(min(first, second), min(third, fourth))
+        bar += 1
         worth = equity[bar]
         if worth >= peak or bar == bars - 1:
             last = 1.0 - worth / peak if worth < peak else 0.0
