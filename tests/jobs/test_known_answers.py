@@ -1,6 +1,11 @@
 """The whole pipeline, CNN included, where the answer is known, and on real candles."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -8,15 +13,17 @@ import pytest
 from actors.connect import connect
 from jobs import pipeline
 from jobs.stage import Context, require
-from jobs.train import CARD, MODEL, SCALER
+from jobs.train import CARD, CHECKPOINT, MODEL, SCALER
 from quant.scaling import Scaler
 from quant.schemas import QUARANTINE, SHORTLIST, SIGNALS
 from storage import layout
+from storage.manifest import read_manifest
 from storage.tables import read_table
 from tests.jobs.conftest import make_context
 
 pytestmark = pytest.mark.ray
 
+ROOT = Path(__file__).resolve().parents[2]
 EIGHT = ("ETHUSDT", "BTCUSDT", "ADAUSDT", "APTUSDT", "1000SHIBUSDT", "SOLUSDT", "AVAXUSDT", "BNBUSDT")
 
 
@@ -26,10 +33,19 @@ def run(context: Context) -> Context:
     return context
 
 
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Context]:
+    """The demo by two seeds."""
+    return {
+        seed: run(make_context(tmp_path_factory.mktemp("demo"), run="demo", ingest={"demo_seed": seed}))
+        for seed in (0, 1)
+    }
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [0, 1])
-def test_what_is_planted_in_the_demo_market_is_found_and_hardly_anything_else(tmp_path: Path, seed: int):
-    context = run(make_context(tmp_path, run="demo", ingest={"demo_seed": seed}))
+def test_what_is_planted_in_the_demo_market_is_found_and_hardly_anything_else(demo: dict[int, Context], seed: int):
+    context = demo[seed]
     planted = set(require(context, "ingest").details["planted"])
     listed = set(require(context, "shortlist").details["shortlisted"])
     assert len(planted) == 6
@@ -37,6 +53,27 @@ def test_what_is_planted_in_the_demo_market_is_found_and_hardly_anything_else(tm
     assert len(listed - planted) <= 1, f"fooled by {listed - planted}"
     page = context.store.read(layout.report(context.run)).decode()
     assert "confusion" in page.lower()
+
+
+@pytest.mark.timeout(900)
+def test_a_driver_killed_while_it_trains_is_resumed_to_the_same_result(demo: dict[int, Context], tmp_path: Path):
+    """SIGKILL once the first epoch is kept; the same command then goes on from there."""
+    context = make_context(tmp_path, run="demo")
+    command = [sys.executable, "-m", "jobs.pipeline", "--store", str(tmp_path), "--run", "demo", "--workers", "2"]
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 300
+        while not any(key.endswith(CHECKPOINT) for key in context.store.list(layout.checkpoints(context.run, "train"))):
+            assert time.monotonic() < deadline, "no epoch was kept"
+            assert process.poll() is None, "the run ended before it could be killed"
+            time.sleep(0.02)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert read_manifest(context.store, context.run, "train") is None
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert require(context, "pipeline").result_hash == require(demo[0], "pipeline").result_hash
 
 
 @pytest.fixture(scope="module")

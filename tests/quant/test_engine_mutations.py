@@ -155,7 +155,9 @@ def differs(mutant: types.ModuleType, run: Case, trades: np.ndarray[Any, Any], e
     waits, border = run.options["limit_bars"], bars - 2 if run.options["close_at_end"] else -1
     with np.errstate(all="ignore"):
         if run.policy == "stack":
-            count = mutant.stack(*prices, run.signal, sets[0], tables, costs, waits, border, False, found, curve)
+            count = mutant.stack(  # noqa: PD013 - not a frame
+                *prices, run.signal, sets[0], tables, costs, waits, border, False, found, curve
+            )
         else:
             policy = mutant.REVERSE if run.policy == "reverse" else mutant.EXCLUSIVE
             none = np.empty(0)
