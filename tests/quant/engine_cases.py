@@ -111,16 +111,24 @@ def parameters(generator: np.random.Generator, kind: str = "walk") -> BracketPar
 
 def difference(run: Case) -> str:
     """What differs between both sides, trade by trade and bar by bar; empty where all is equal to the last bit."""
+    return differences(run)[0]
+
+
+def differences(run: Case) -> tuple[str, int]:
+    """What differs, and how many trades were compared."""
     stats = run.reference()
     found = replay(run.bars, run.signal, run.parameters, run.costs, run.policy, **run.options)
     expected = stats["_trades"][OF_THE_LIBRARY].set_axis(list(TRADES), axis=1).astype(np.float64)
     got = found.trades[list(TRADES)].astype(np.float64)
-    if len(expected) != len(got):
-        return f"{len(got)} trades, backtesting.py has {len(expected)}"
+    count = len(expected)
+    if count != len(got):
+        return f"{len(got)} trades, backtesting.py has {count}", count
     unequal = np.argwhere(expected.to_numpy() != got.to_numpy())
     if len(unequal):
         row, column = unequal[0]
-        return f"trade {row}, {TRADES[column]}: {got.iloc[row, column]!r}, not {expected.iloc[row, column]!r}"
+        return f"trade {row}, {TRADES[column]}: {got.iloc[row, column]!r}, not {expected.iloc[row, column]!r}", count
     equity = stats["_equity_curve"]["Equity"].to_numpy()
     bars = np.flatnonzero(equity != found.equity.to_numpy())
-    return f"equity at bar {bars[0]}: {found.equity.iloc[bars[0]]!r}, not {equity[bars[0]]!r}" if len(bars) else ""
+    if len(bars):
+        return f"equity at bar {bars[0]}: {found.equity.iloc[bars[0]]!r}, not {equity[bars[0]]!r}", count
+    return "", count
