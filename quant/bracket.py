@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 import talib
 
-from quant.bracket_input import POLICIES, Policy, candles, check_policy, values
+from quant.bracket_input import POLICIES, Policy, check_policy, prices, signals
 from quant.costs import Costs
 from quant.parameters import BracketError, BracketParameters
 
@@ -177,11 +177,11 @@ def reference(
             f"{unknown[0]} is {getattr(costs, unknown[0])!r}, which backtesting.py does not know; allowed: "
             "its default, or quant.engine.replay in place of the reference"
         )
-    prices = candles(bars).set_axis(PRICES, axis=1)
-    signals = values(bars, signal)
+    candles = pd.DataFrame(dict(zip(PRICES, prices(bars), strict=True)), index=bars.index)
+    wanted = signals(bars, signal)
     with _quiet():
         backtest = library.Backtest(
-            prices,
+            candles,
             Bracket,
             cash=costs.cash,
             commission=costs.commission,
@@ -190,8 +190,8 @@ def reference(
         )
         stats: pd.Series = backtest.run(
             parameters=parameters,
-            signals=signals.tolist(),
-            closes=prices["Close"].tolist(),
+            signals=wanted.tolist(),
+            closes=candles["Close"].tolist(),
             policy=policy,
             limit_bars=limit_bars,
             border=len(bars) - 2 if close_at_end else None,
@@ -210,11 +210,11 @@ def trend_filter(bars: pd.DataFrame, signal: pd.Series | np.ndarray[Any, Any]) -
     BracketError
         If bars or signal are not as :func:`reference` needs them.
     """
-    close = candles(bars)["close"].to_numpy()
+    close = prices(bars)[-1]
     ladder = [close, *(talib.EMA(close, timeperiod=period) for period in TREND_PERIODS)]
     rising = np.logical_and.reduce([above > below for above, below in pairwise(ladder)])
     falling = np.logical_and.reduce([above < below for above, below in pairwise(ladder)])
-    wanted = values(bars, signal)
+    wanted = signals(bars, signal)
     passes = ((wanted == 1) & rising) | ((wanted == 2) & falling)
     return pd.Series(np.where(passes, wanted, 0).astype(np.int8), index=bars.index, name="signal")
 

@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from quant.parameters import BracketError
 
@@ -28,13 +29,13 @@ def check_policy(policy: str, limit_bars: int) -> None:
         raise BracketError(f"limit_bars is {limit_bars!r}; allowed: a whole number, 1 or more")
 
 
-def candles(bars: pd.DataFrame) -> pd.DataFrame:
-    """Prices of the bars as float64: columns open, high, low, close, indexed by strictly increasing times.
+def prices(bars: pd.DataFrame) -> tuple[NDArray[np.float64], ...]:
+    """Open, high, low and close of the bars, each contiguous.
 
     Raises
     ------
     BracketError
-        Naming the column, the time and the value that is not as needed.
+        If a column is missing, the index is not of strictly increasing times, or a price is not finite and above 0.
     """
     missing = [column for column in PRICES if column not in bars.columns]
     if missing:
@@ -44,18 +45,16 @@ def candles(bars: pd.DataFrame) -> pd.DataFrame:
         raise BracketError(f"bars have {len(bars)} row(s); needed: 2 or more, one to decide on and one to act on")
     if not isinstance(index, pd.DatetimeIndex) or index.hasnans or not (np.diff(index.asi8) > 0).all():
         raise BracketError(f"bars are indexed by {type(index).__name__}; needed: strictly increasing times")
-    prices = bars[PRICES].astype(np.float64)
-    found = prices.to_numpy()
-    if not (found.min() > 0 and found.max() < np.inf):
-        bad = ~(np.isfinite(found) & (found > 0))
-        row, column = np.argwhere(bad)[0]
-        raise BracketError(
-            f"bars hold {PRICES[column]} = {found[row, column]} at {index[row]}; allowed: finite prices above 0"
-        )
-    return prices
+    # copies: what pandas hands out may be read-only, for which everything would be compiled once more
+    found = tuple(np.array(bars[column], dtype=np.float64) for column in PRICES)
+    for column, values in zip(PRICES, found, strict=True):
+        if not (values.min() > 0 and values.max() < np.inf):
+            row = int(np.argmin(np.isfinite(values) & (values > 0)))
+            raise BracketError(f"bars hold {column} = {values[row]} at {index[row]}; allowed: finite prices above 0")
+    return found
 
 
-def values(bars: pd.DataFrame, signal: pd.Series | np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int8]]:
+def signals(bars: pd.DataFrame, signal: pd.Series | np.ndarray[Any, Any]) -> NDArray[np.int8]:
     """Signal of each bar: 0 none, 1 long, 2 short.
 
     Raises
@@ -72,6 +71,8 @@ def values(bars: pd.DataFrame, signal: pd.Series | np.ndarray[Any, Any]) -> np.n
             f"the signal is indexed by {signal.index[row]!r} in row {row}, where the bars are by {bars.index[row]!r}; "
             "needed: the index of the bars"
         )
+    if isinstance(signal, np.ndarray) and signal.dtype == np.int8 and signal.min() >= 0 and signal.max() <= 2:
+        return signal.copy()
     column = pd.Series(signal)
     wanted = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     bad = ~np.isin(wanted, (0, 1, 2))

@@ -7,6 +7,7 @@ included (lots, slippage, funding, liquidation), are in docs/perpetual-rules.md.
 
 import sys
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from quant import engine_figures
 from quant import engine_kernels as kernels
-from quant.bracket_input import POLICIES, Policy, candles, check_policy, values
+from quant.bracket_input import POLICIES, Policy, check_policy, prices, signals
 from quant.costs import Costs
 from quant.parameters import BracketError, BracketParameters, to_columns
 
@@ -24,6 +25,11 @@ __all__ = ["POLICIES", "Costs", "Policy", "Replay", "replay", "sweep", "sweep_me
 TRADES = ("size", "entry_bar", "exit_bar", "entry_price", "exit_price", "pnl", "commission")
 EXITS = ("order", "stop", "target", "liquidation", "ruin")
 
+# the columns of a parameter row, in the order of the kernels
+_FRACTIONS = attrgetter(
+    *("stop_loss_long", "take_profit_long", "limit_long", "stop_loss_short", "take_profit_short", "limit_short"),
+    *("leverage", "trailing_activation", "trailing_distance"),
+)
 _WHOLE = ("entry_bar", "exit_bar")
 _CODES = {"reverse": kernels.REVERSE, "exclusive": kernels.EXCLUSIVE, "stack": kernels.STACK}
 # Python's own ``sum``, by which the library adds up open trades, compensates for rounding since 3.12.
@@ -140,7 +146,7 @@ def sweep(
     figures = engine_figures.figures(
         _sweep(run, parameters, policy, limit_bars, days), index, days, run.prices[-1], costs.cash
     )
-    return pd.DataFrame({**to_columns(parameters), **figures}, index=range(len(parameters)), copy=False)
+    return pd.DataFrame({**to_columns(parameters), **figures}, copy=False)
 
 
 def sweep_metrics(
@@ -216,12 +222,7 @@ def parameter_matrix(
     rows
         Sets + 1 positions: the table of set k is ``tables[rows[k]:rows[k + 1]]``.
     """
-    names = (
-        *("stop_loss_long", "take_profit_long", "limit_long"),
-        *("stop_loss_short", "take_profit_short", "limit_short"),
-        *("leverage", "trailing_activation", "trailing_distance"),
-    )
-    sets = np.array([[getattr(chosen, name) for name in names] for chosen in parameters], dtype=np.float64)
+    sets = np.array([_FRACTIONS(chosen) for chosen in parameters], dtype=np.float64)
     pairs = [pair for chosen in parameters for pair in reversed(chosen.minimum_profit or ())]
     lengths = [len(chosen.minimum_profit or ()) for chosen in parameters]
     tables = np.array(pairs, dtype=np.float64).reshape(-1, 2)
@@ -250,7 +251,6 @@ def _checked(
     close_at_end: bool,
 ) -> _Run:
     check_policy(policy, limit_bars)
-    prices = candles(bars)
     beyond = [*costs.beyond_reference(), *([] if funding is None else ["funding"])]
     if policy == "stack" and beyond:
         raise BracketError(
@@ -270,8 +270,8 @@ def _checked(
         *(costs.lot_size, costs.minimum_notional, costs.maintenance_margin, costs.liquidation_fee),
     ]
     return _Run(
-        tuple(np.ascontiguousarray(prices[name]) for name in prices.columns),
-        values(bars, signal),
+        prices(bars),
+        signals(bars, signal),
         _rates(bars, funding),
         np.array(account, dtype=np.float64),
         len(bars) - 2 if close_at_end else -1,

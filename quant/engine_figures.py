@@ -30,7 +30,7 @@ class Calendar(NamedTuple):
 
 def calendar(index: pd.DatetimeIndex) -> Calendar:
     """Calendar of the bars, as backtesting.py derives it: the length of a bar is the median of the last hundred."""
-    times = index.asi8
+    times = index.asi8.copy()
     last = np.diff(times[-100:])
     length = pd.Timedelta(np.timedelta64(int(np.median(last)), index.unit))
     day = index.tz_localize(None).asi8 // _in_units(pd.Timedelta(days=1), index)
@@ -50,7 +50,7 @@ def metrics_calendar(index: pd.DatetimeIndex) -> Calendar:
     day = index.asi8 // _in_units(pd.Timedelta(days=1), index)
     ends = np.append(np.flatnonzero(np.diff(day)), len(index) - 1)
     # the cash holds at bar 0; a day that ends there has a return of 0, as all days without bars
-    return Calendar(index.asi8, np.append(0, ends[ends > 0]), DAYS_A_YEAR, 1)
+    return Calendar(index.asi8.copy(), np.append(0, ends[ends > 0]), DAYS_A_YEAR, 1)
 
 
 def metrics_figures(sums: NDArray[np.float64], index: pd.DatetimeIndex, cash: float) -> dict[str, NDArray[Any]]:

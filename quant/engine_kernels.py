@@ -1036,15 +1036,27 @@ def _recover(state, lane, bar, times):
 def _leave(state, lane, opened, highest, lowest, bar, time, rate):
     """Close the trade of a lane whose stop or target was touched."""
     low, high = state[_LOW + lane], state[_HIGH + lane]
+    is_long, below, above = state[_SIZE + lane] > 0.0, lowest <= low, highest >= high
+    at_low, at_high = low if low < opened else opened, high if high > opened else opened
     # the stop comes first: it is the lower level of a long and the higher one of a short
-    lower = lowest <= low if state[_SIZE + lane] > 0.0 else not highest >= high
-    _book(state, lane, True, min(opened, low) if lower else max(opened, high), bar, time, rate)
+    lower = (is_long & below) | ((not is_long) & (not above))
+    _book(state, lane, True, at_low if lower else at_high, bar, time, rate)
     state[_SIZE + lane] = state[_BASIS + lane] = 0.0
     state[_LOW + lane], state[_HIGH + lane] = -np.inf, np.inf
 
 
 @_compiled
-def _bar(state, width, flags, opened, highest, lowest, closed, bar, times, rate):
+def _gather(flags, width, chosen):
+    """List the lanes that are flagged, without a branch that nobody could predict; return how many there are."""
+    count = np.uint64(0)
+    for lane in range(width):
+        chosen[count] = lane
+        count += np.uint64(flags[lane])
+    return int(count)
+
+
+@_compiled
+def _bar(state, width, flags, chosen, opened, highest, lowest, closed, bar, times, rate):
     """One bar of all lanes, after the orders at its open."""
     flagged = 0
     for lane in range(width):
@@ -1053,9 +1065,8 @@ def _bar(state, width, flags, opened, highest, lowest, closed, bar, times, rate)
         flagged |= flag
     if flagged:
         time = float(times[int(bar)])
-        for lane in range(width):
-            if flags[lane]:
-                _leave(state, lane, opened, highest, lowest, bar, time, rate)
+        for place in range(_gather(flags, width, chosen)):
+            _leave(state, np.uint64(chosen[place]), opened, highest, lowest, bar, time, rate)
     flagged = 0
     for lane in range(width):
         worth = state[_CASH + lane] + (closed * state[_SIZE + lane] - state[_BASIS + lane])
@@ -1164,7 +1175,7 @@ def sweep_lanes(open_, high, low, close, stretches, extremes, sets, costs, polic
     count = len(sets)
     rate = costs[TAKER]
     state = np.zeros(len(_ROWS) * LANES)
-    flags = np.zeros(LANES, dtype=np.int64)
+    flags, gathered = np.zeros(LANES, dtype=np.int64), np.zeros(LANES + 1, dtype=np.int64)
     days = np.empty((len(day_ends), LANES))
     padded = min(LANES, (count + 7) // 8 * 8)  # a vector takes eight
     width = np.uint64(padded)
@@ -1196,7 +1207,19 @@ def sweep_lanes(open_, high, low, close, stretches, extremes, sets, costs, polic
                 highest, lowest, top, bottom = _extremes(high, low, close, part, end)
                 if part == end or _stretch(state, width, highest, lowest, top, bottom, float(end)):
                     for bar in range(part, end + 1):
-                        _bar(state, width, flags, open_[bar], high[bar], low[bar], close[bar], float(bar), times, rate)
+                        _bar(
+                            state,
+                            width,
+                            flags,
+                            gathered,
+                            open_[bar],
+                            high[bar],
+                            low[bar],
+                            close[bar],
+                            float(bar),
+                            times,
+                            rate,
+                        )
                 part = end + 1
         if day >= 0:
             closed = close[last]

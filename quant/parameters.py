@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from numbers import Integral, Real
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -143,14 +144,12 @@ def to_row(parameters: BracketParameters) -> dict[str, float | str]:
 
 def to_columns(parameters: Sequence[BracketParameters]) -> dict[str, Any]:
     """Return what :func:`to_row` returns of each set, as one array a column."""
-    columns: dict[str, Any] = {}
-    for field in fields(BracketParameters):
-        values = [getattr(chosen, field.name) for chosen in parameters]
-        if field.name == "minimum_profit":
-            columns[field.name] = [json.dumps(value) if value else "[]" for value in values]
-        else:
-            columns[field.name] = np.array(values, dtype=np.float64)
-    return columns
+    names = [field.name for field in fields(BracketParameters)]
+    rows = list(map(attrgetter(*names), parameters))
+    # the time table is the last of the fields
+    values = np.array([row[:-1] for row in rows], dtype=np.float64).reshape(-1, len(names) - 1)
+    columns: dict[str, Any] = dict(zip(names, values.T, strict=False))
+    return {**columns, names[-1]: [json.dumps(row[-1]) if row[-1] else "[]" for row in rows]}
 
 
 def from_row(row: Mapping[str, Any] | pd.Series) -> BracketParameters:
