@@ -7,7 +7,7 @@ Every job reads the same model, from ``--config run.toml`` and from flags that o
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from quant.features import FEATURE_SETS
 
@@ -141,33 +141,59 @@ class Predict(Section):
     """Least probability of a signal; None: chosen on the validate part."""
 
 
+class Span(Section):
+    """Numbers from a low to a high one, to draw from."""
+
+    low: float
+    """The smallest value."""
+    high: float
+    """The largest value."""
+    step: float | None = None
+    """Distance between neighbouring values; null for all values between. A grid needs one."""
+    log: bool = False
+    """Whether every factor, rather than every difference, is equally likely."""
+
+
 class Search(Section):
     """Which strategy parameters are tried on the choose part."""
+
+    sampler: Literal["grid", "sobol", "tpe"] = "grid"
+    """How sets are drawn: a grid; a sequence that fills the space evenly; or a model of each ticker's scores so far."""
+    batch: Count = 10
+    """Sets that tpe proposes at once; small ones serve it best."""
 
     policy: Literal["reverse", "exclusive", "stack"] = "reverse"
     """What a signal does while a position is open."""
     objective: Literal["sharpe", "return", "expectancy", "profit_factor"] = "sharpe"
     """What the choice maximises."""
     trials: Count = 8
-    """Parameter sets at most; a seeded sample where the product of the lists is larger."""
+    """Parameter sets at most; of a grid a seeded sample where the product of the lists is larger."""
     seed: int = Field(default=1, ge=0)
-    """Seed of that sample."""
+    """Seed of the sampler; tpe has one of its own for every ticker, made of this one."""
     minimum_trades: Count = 10
     """Fewer trades on the choose part leave a set without a score."""
-    stop_loss: Sides = (0.02, None)
-    """Stop losses tried, as fractions of price; null for none."""
-    take_profit: Sides = (0.02, None)
+    stop_loss: Sides | Span = (0.02, None)
+    """Stop losses tried, as fractions of price: a list, with null for none, or a range such as
+    { low = 0.01, high = 0.06 }, with step or log as one likes. The next five are given likewise."""
+    take_profit: Sides | Span = (0.02, None)
     """Take profits tried, as fractions of price; null for none."""
-    limit: Sides = (None,)
+    limit: Sides | Span = (None,)
     """Limits tried, as fractions of price: the worst entry accepted; null enters at the open."""
-    leverage: tuple[Annotated[float, Field(ge=1)], ...] = (1.0,)
+    leverage: tuple[Annotated[float, Field(ge=1)], ...] | Span = (1.0,)
     """Leverages tried."""
-    trailing_activation: Sides = (None,)
+    trailing_activation: Sides | Span = (None,)
     """Gains that start the trailing stop; null for none."""
-    trailing_distance: Sides = (None,)
+    trailing_distance: Sides | Span = (None,)
     """Distances of the trailing stop; null for none."""
     minimum_profit: tuple[tuple[tuple[int, float], ...], ...] = (((1, -1.0),), ((2, -1.0),))
     """Time tables of exits tried: pairs of (bars held, least move that closes); (4, -1) closes after 4 bars."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _range_from_a_flag(cls, value: object) -> object:
+        """Take a range out of the list that a flag's JSON arrives in."""
+        alone = isinstance(value, list | tuple) and len(value) == 1 and isinstance(value[0], dict)
+        return value[0] if alone else value
 
 
 class Costs(Section):

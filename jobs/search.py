@@ -8,22 +8,26 @@ from typing import Any
 import pandas as pd
 
 from jobs import market
+from jobs.config import Search
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, items_of, require, run_stage
-from quant import engine, search
+from quant import engine, samplers, search
 from quant.costs import Costs
-from quant.parameters import BracketParameters, to_row
+from quant.parameters import to_row
+from quant.samplers import Sampler
 from quant.schemas import SIGNALS, TRIALS, frame
 from quant.splits import Part
 from storage.manifest import Manifest
 from storage.tables import read_table
 
-STAGE = Stage("search", 2, ("ingest", "predict"), (TRIALS,), seconds_per_row=1e-6)
+STAGE = Stage("search", 3, ("ingest", "predict"), (TRIALS,), seconds_per_row=1e-6)
 FEWEST_BARS = 3
+NOT_PARAMETERS = {"sampler", "batch", "policy", "objective", "trials", "seed", "minimum_trades"}
 
 
 def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
     """Bring the trials of the run up to date."""
     part = market.parts(context, market.of(context))["choose"]
+    sampler(context.config.search, "")  # a space without a single set is one error, not one a ticker
     return run_stage(
         context,
         STAGE,
@@ -43,14 +47,9 @@ def produce(context: Context, item: Item, part: Part) -> Produced:
     """Every trial of one ticker on the choose part, the best marked as chosen; none where it has no bars there."""
     settings = context.config.search
     bars, signal = bars_and_signal(context, item.ticker, part)
-    candidates = parameter_sets(context) if len(bars) >= FEWEST_BARS else []
-    results = figures(bars, signal, candidates, context)
-    scores = [search.score(result, settings.objective, settings.minimum_trades) for result in results]
-    chosen = search.choose(scores) if scores else None
-    rows = [
-        {"trial": number, **to_row(parameters), **result, "score": score, "chosen": number == chosen}
-        for number, (parameters, result, score) in enumerate(zip(candidates, results, scores, strict=True))
-    ]
+    tried = trials(bars, signal, sampler(settings, item.ticker), context) if len(bars) >= FEWEST_BARS else []
+    chosen = search.choose([trial["score"] for trial in tried])
+    rows = [{"trial": number, **trial, "chosen": number == chosen} for number, trial in enumerate(tried)]
     return Produced(
         {TRIALS: frame(TRIALS, rows)},
         {
@@ -62,11 +61,28 @@ def produce(context: Context, item: Item, part: Part) -> Produced:
     )
 
 
-def parameter_sets(context: Context) -> list[BracketParameters]:
-    """Parameter sets of the run, the same for every ticker."""
+def sampler(settings: Search, ticker: str) -> Sampler:
+    """Sampler of one ticker: its own for tpe, which learns from its scores; otherwise the same sets for all."""
+    space = settings.model_dump(exclude=NOT_PARAMETERS)
+    seed = samplers.ticker_seed(settings.seed, ticker) if settings.sampler == "tpe" else settings.seed
+    return samplers.make(settings.sampler, space, trials=settings.trials, seed=seed)
+
+
+def trials(bars: pd.DataFrame, signal: pd.Series, sampler: Sampler, context: Context) -> list[dict[str, Any]]:
+    """Every set that the sampler asks for, its figures over a part with nothing carried over the border, its score."""
     settings = context.config.search
-    space = settings.model_dump(exclude={"policy", "objective", "trials", "seed", "minimum_trades"})
-    return search.grid(space, settings.trials, settings.seed)
+    count = settings.batch if settings.sampler == "tpe" else settings.trials
+    tried: list[dict[str, Any]] = []
+    while candidates := sampler.ask(count):
+        columns = engine.sweep_metrics(bars, signal, candidates, costs(context), settings.policy, close_at_end=True)
+        figures = pd.DataFrame(columns).to_dict("records")
+        scores = [search.score(result, settings.objective, settings.minimum_trades) for result in figures]
+        sampler.tell(candidates, scores)
+        tried += [
+            {**to_row(parameters), **result, "score": score}
+            for parameters, result, score in zip(candidates, figures, scores, strict=True)
+        ]
+    return tried
 
 
 def bars_and_signal(context: Context, ticker: str, part: Part) -> tuple[pd.DataFrame, pd.Series]:
@@ -75,18 +91,6 @@ def bars_and_signal(context: Context, ticker: str, part: Part) -> tuple[pd.DataF
     bars = bars[part.rows(bars.index)]
     signals = read_table(context.store, context.run, SIGNALS, ticker, columns=["signal"])["signal"]
     return bars, signals.reindex(bars.index).fillna(0).astype("int8")
-
-
-def figures(
-    bars: pd.DataFrame, signal: pd.Series, candidates: list[BracketParameters], context: Context
-) -> list[dict[str, Any]]:
-    """Figures of every parameter set over a part, nothing carried over its border."""
-    if not candidates:
-        return []
-    columns = engine.sweep_metrics(
-        bars, signal, candidates, costs(context), context.config.search.policy, close_at_end=True
-    )
-    return pd.DataFrame(columns).to_dict("records")
 
 
 def costs(context: Context) -> Costs:

@@ -71,7 +71,7 @@ def write_exports(context: Context, frame: pd.DataFrame, chosen: dict[str, dict[
         frame,
         {ticker: from_row(row) for ticker, row in chosen.items()},
         figures,
-        optimizer_used=f"grid - {context.config.search.objective}",
+        optimizer_used=f"{context.config.search.sampler} - {context.config.search.objective}",
         model_name="own signals" if context.config.signals else f"{context.config.train.architecture}.keras",
         start=part.start,
         end=part.end,

@@ -146,7 +146,7 @@ TRIALS = Dataset(
     "Every parameter set tried on the choose part",
     ("trial",),
     (
-        Column("trial", "int64", "", "number of the parameter set, the same for every ticker"),
+        Column("trial", "int64", "", "number of the parameter set; the same set for every ticker, but with tpe"),
         *PARAMETERS,
         *FIGURES,
         Column("score", "float64", "as configured", "what the search maximises", nullable=True),
