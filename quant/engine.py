@@ -178,7 +178,8 @@ def _sweep(
         left = ~np.isnan(sets[:, _NOT_IN_LANES]).all(axis=1) | (np.diff(rows) > 0)
         together = np.flatnonzero(~left)
         plan = kernels.plan(*run.prices[1:], run.signal, run.border, days.day_ends, kernels.LONGEST_STRETCH)
-        for block in np.array_split(together, max(1, -(-len(together) // kernels.LANES))):
+        blocks = -(-len(together) // kernels.LANES)
+        for block in np.array_split(together, blocks) if blocks else []:
             part, redo = np.empty((len(block), sums.shape[1])), np.empty(len(block), dtype=bool)
             kernels.sweep_lanes(
                 *run.prices, *plan, sets[block], run.costs, _CODES[policy], days.times, days.day_ends, part, redo
