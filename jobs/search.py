@@ -3,6 +3,8 @@
 python -m jobs.search --config run.toml --store URL --run NAME
 """
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -12,7 +14,7 @@ from jobs.config import Search
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, items_of, require, run_stage
 from quant import engine, samplers, search
 from quant.costs import Costs
-from quant.parameters import to_row
+from quant.parameters import BracketParameters, to_row
 from quant.samplers import Sampler
 from quant.schemas import SIGNALS, TRIALS, frame
 from quant.splits import Part
@@ -27,7 +29,9 @@ NOT_PARAMETERS = {"sampler", "batch", "policy", "objective", "trials", "seed", "
 def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
     """Bring the trials of the run up to date."""
     part = market.parts(context, market.of(context))["choose"]
-    sampler(context.config.search, "")  # a space without a single set is one error, not one a ticker
+    sampler(
+        context.config.search, context.config.search.seed
+    )  # a space without a single set is one error, not one a ticker
     return run_stage(
         context,
         STAGE,
@@ -45,9 +49,8 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
 
 def produce(context: Context, item: Item, part: Part) -> Produced:
     """Every trial of one ticker on the choose part, the best marked as chosen; none where it has no bars there."""
-    settings = context.config.search
     bars, signal = bars_and_signal(context, item.ticker, part)
-    tried = trials(bars, signal, sampler(settings, item.ticker), context) if len(bars) >= FEWEST_BARS else []
+    tried = trials(bars, signal, item.ticker, context) if len(bars) >= FEWEST_BARS else []
     chosen = search.choose([trial["score"] for trial in tried])
     rows = [{"trial": number, **trial, "chosen": number == chosen} for number, trial in enumerate(tried)]
     return Produced(
@@ -61,28 +64,44 @@ def produce(context: Context, item: Item, part: Part) -> Produced:
     )
 
 
-def sampler(settings: Search, ticker: str) -> Sampler:
-    """Sampler of one ticker: its own for tpe, which learns from its scores; otherwise the same sets for all."""
-    space = settings.model_dump(exclude=NOT_PARAMETERS)
-    seed = samplers.ticker_seed(settings.seed, ticker) if settings.sampler == "tpe" else settings.seed
-    return samplers.make(settings.sampler, space, trials=settings.trials, seed=seed)
+def sampler(settings: Search, seed: int) -> Sampler:
+    """Sampler of the configured space."""
+    return samplers.make(
+        settings.sampler, settings.model_dump(exclude=NOT_PARAMETERS), trials=settings.trials, seed=seed
+    )
 
 
-def trials(bars: pd.DataFrame, signal: pd.Series, sampler: Sampler, context: Context) -> list[dict[str, Any]]:
-    """Every set that the sampler asks for, its figures over a part with nothing carried over the border, its score."""
+@lru_cache(maxsize=1)
+def same_for_all(settings: Search) -> tuple[BracketParameters, ...]:
+    """Sets that every ticker is tried with: drawn once a worker, since drawing takes as long as replaying them."""
+    return tuple(sampler(settings, settings.seed).ask(settings.trials))
+
+
+def trials(bars: pd.DataFrame, signal: pd.Series, ticker: str, context: Context) -> list[dict[str, Any]]:
+    """Every set tried on one ticker, its figures over a part with nothing carried over the border, its score."""
     settings = context.config.search
-    count = settings.batch if settings.sampler == "tpe" else settings.trials
+    if settings.sampler != "tpe":
+        return scored(bars, signal, same_for_all(settings), context)
+    model = sampler(settings, samplers.ticker_seed(settings.seed, ticker))
     tried: list[dict[str, Any]] = []
-    while candidates := sampler.ask(count):
-        columns = engine.sweep_metrics(bars, signal, candidates, costs(context), settings.policy, close_at_end=True)
-        figures = pd.DataFrame(columns).to_dict("records")
-        scores = [search.score(result, settings.objective, settings.minimum_trades) for result in figures]
-        sampler.tell(candidates, scores)
-        tried += [
-            {**to_row(parameters), **result, "score": score}
-            for parameters, result, score in zip(candidates, figures, scores, strict=True)
-        ]
+    while candidates := model.ask(settings.batch):
+        batch = scored(bars, signal, candidates, context)
+        model.tell(candidates, [trial["score"] for trial in batch])
+        tried += batch
     return tried
+
+
+def scored(
+    bars: pd.DataFrame, signal: pd.Series, candidates: Sequence[BracketParameters], context: Context
+) -> list[dict[str, Any]]:
+    """Parameters, figures and score of each set."""
+    settings = context.config.search
+    columns = engine.sweep_metrics(bars, signal, candidates, costs(context), settings.policy, close_at_end=True)
+    figures = pd.DataFrame(columns).to_dict("records")
+    return [
+        {**to_row(parameters), **result, "score": search.score(result, settings.objective, settings.minimum_trades)}
+        for parameters, result in zip(candidates, figures, strict=True)
+    ]
 
 
 def bars_and_signal(context: Context, ticker: str, part: Part) -> tuple[pd.DataFrame, pd.Series]:
