@@ -1,12 +1,10 @@
 """What the jobs share about the market of a run: its bars, its calendar and the four parts of time."""
 
-import datetime
-
 import pandas as pd
 
 from jobs.stage import Context, require
 from quant.schemas import BARS
-from quant.splits import Part, split
+from quant.splits import Part, split, utc
 from storage.manifest import Manifest
 from storage.tables import read_table
 
@@ -63,8 +61,8 @@ def parts(context: Context, market: Manifest) -> dict[str, Part]:
     length = bar_length(market)
     firsts = sorted(pd.Timestamp(info["first"]) for info in market.tickers.values())
     lasts = [pd.Timestamp(info["last"]) for info in market.tickers.values()]
-    start = _utc(settings.start) if settings.start else firsts[(len(firsts) - 1) // 2]
-    end = _utc(settings.end) if settings.end else max(lasts) + length
+    start = utc(settings.start) if settings.start else firsts[(len(firsts) - 1) // 2]
+    end = utc(settings.end) if settings.end else max(lasts) + length
     fractions = {
         "fit": settings.fit,
         "validate": settings.validate_,
@@ -84,8 +82,3 @@ def parts(context: Context, market: Manifest) -> dict[str, Part]:
 def of(context: Context) -> Manifest:
     """Manifest of the ingested market."""
     return require(context, "ingest")
-
-
-def _utc(moment: datetime.datetime) -> pd.Timestamp:
-    stamp = pd.Timestamp(moment)
-    return stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")

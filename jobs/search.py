@@ -23,15 +23,13 @@ from storage.tables import read_table
 
 STAGE = Stage("search", 3, ("ingest", "predict"), (TRIALS,), seconds_per_row=1e-6)
 FEWEST_BARS = 3
-NOT_PARAMETERS = {"sampler", "batch", "policy", "objective", "trials", "seed", "minimum_trades"}
 
 
 def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
     """Bring the trials of the run up to date."""
     part = market.parts(context, market.of(context))["choose"]
-    sampler(
-        context.config.search, context.config.search.seed
-    )  # a space without a single set is one error, not one a ticker
+    # a space without a single set is one error, not one a ticker
+    sampler(context.config.search, context.config.search.seed)
     return run_stage(
         context,
         STAGE,
@@ -67,7 +65,10 @@ def produce(context: Context, item: Item, part: Part) -> Produced:
 def sampler(settings: Search, seed: int) -> Sampler:
     """Sampler of the configured space."""
     return samplers.make(
-        settings.sampler, settings.model_dump(exclude=NOT_PARAMETERS), trials=settings.trials, seed=seed
+        settings.sampler,
+        settings.model_dump(include={*search.FIELDS, *search.BOTH_SIDES}),
+        trials=settings.trials,
+        seed=seed,
     )
 
 

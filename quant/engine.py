@@ -217,7 +217,7 @@ def parameter_matrix(
     Returns
     -------
     sets
-        Sets × `quant.engine_kernels.PARAMETER_COLUMNS`, NaN for a part that is off.
+        Sets × the parameter columns of `quant.engine_kernels`, NaN for a part that is off.
     tables
         Rows (bars, fraction) of all time tables, one set after the other, each by falling bars.
     rows

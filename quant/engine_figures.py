@@ -12,7 +12,7 @@ from quant.statistics import DAYS as DAYS_A_YEAR
 WEEK, MONTH, YEAR = 7, 31, 365  # days of a bar for which backtesting.py resamples by week, month and year
 _FREQUENCIES = {WEEK: "W", MONTH: "ME", YEAR: "YE"}
 _A_YEAR = {WEEK: 52, MONTH: 12, YEAR: 1}
-_SATURDAY, _MONDAY_OF_DAY_0 = 5, 3  # day 0 of the epoch was a Thursday
+_SATURDAY, _DAY_0 = 5, 3  # weekdays from Monday; day 0 of the epoch was a Thursday
 
 
 class Calendar(NamedTuple):
@@ -34,7 +34,7 @@ def calendar(index: pd.DatetimeIndex) -> Calendar:
     last = np.diff(times[-100:])
     length = pd.Timedelta(np.timedelta64(int(np.median(last)), index.unit))
     day = index.tz_localize(None).asi8 // _in_units(pd.Timedelta(days=1), index)
-    weekends = ((day + _MONDAY_OF_DAY_0) % 7 >= _SATURDAY).mean() > 2 / 7 * 0.6
+    weekends = ((day + _DAY_0) % 7 >= _SATURDAY).mean() > 2 / 7 * 0.6
     frequency = _FREQUENCIES.get(length.days)
     if frequency is None:
         ends = np.append(np.flatnonzero(np.diff(day)), len(index) - 1)

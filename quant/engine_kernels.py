@@ -20,11 +20,9 @@ _compiled = numba.njit(cache=True, error_model="numpy")
 
 # columns of a parameter row
 STOP_LONG, TAKE_LONG, LIMIT_LONG, STOP_SHORT, TAKE_SHORT, LIMIT_SHORT, LEVERAGE, ACTIVATION, DISTANCE = range(9)
-PARAMETER_COLUMNS = 9
 
 # columns of a cost row
 CASH, TAKER, MAKER, SLIPPAGE, LOT, LEAST_NOTIONAL, MAINTENANCE, LIQUIDATION_FEE = range(8)
-COST_COLUMNS = 8
 
 TRADE_COLUMNS = ("size", "entry_bar", "exit_bar", "entry_price", "exit_price", "pnl", "commission", "funding", "exit")
 SIZE, ENTRY_BAR, EXIT_BAR, ENTRY_PRICE, EXIT_PRICE, PNL, COMMISSION, FUNDING, EXIT = range(9)
@@ -103,7 +101,6 @@ SUMS = (
 # bars of a stretch at most, and of its parts where it has to be looked at
 LONGEST_STRETCH = 16
 SHORTER_STRETCH = 4
-
 
 # open trades that `stack` has room for; 23 is the most that was seen
 MOST_OPEN = 256
@@ -671,7 +668,6 @@ def summarise(equity, trades, count, times, day_ends, overlaps, sums):
     bars = len(equity)
     peak = trough = equity[0]
     at_peak = 0
-    highest = equity[0]
     deepest = total = longest = spans = 0.0
     segments = bar = 0
     while bar < bars - 1:
@@ -710,7 +706,7 @@ def summarise(equity, trades, count, times, day_ends, overlaps, sums):
         else:
             trough = min(trough, worth)
     sums[EQUITY_FINAL] = equity[bars - 1]
-    sums[EQUITY_PEAK] = max(highest, peak)
+    sums[EQUITY_PEAK] = peak
     sums[MAX_DRAWDOWN] = deepest
     sums[DRAWDOWN_SUM] = total
     sums[DRAWDOWN_COUNT] = segments

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from quant.parameters import is_number
-from quant.splits import Part, SplitError, _grid, _utc
+from quant.splits import Part, SplitError, bar_openings, utc
 
 
 def walk_forward(
@@ -62,7 +62,7 @@ def walk_forward(
             raise SplitError(f"{what} is {value!r}; allowed are whole numbers from {least}")
     if not is_number(tune) or not 0 < tune < 1:
         raise SplitError(f"tune is {tune!r}; allowed are shares above 0 and below 1")
-    grid = _grid(_utc(start), _utc(end), bar)
+    grid = bar_openings(utc(start), utc(end), bar)
     bars, gap = len(grid) - 1, int(purge) + int(embargo)
     # Rounded before flooring, so that 0.29 of a hundred bars are 29 of them.
     first = int(np.floor(np.round(tune * bars, 6)))

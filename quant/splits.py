@@ -74,7 +74,7 @@ def split(
             raise SplitError(f"the share of part {name!r} is {fraction}; allowed are positive fractions")
     if not np.isclose(total, 1.0, rtol=0, atol=1e-9):
         raise SplitError(f"the shares of {', '.join(fractions) or 'no parts'} add up to {total}; they must add up to 1")
-    grid = _grid(_utc(start), _utc(end), bar)
+    grid = bar_openings(utc(start), utc(end), bar)
     # Rounded before flooring, so that 0.1 + 0.2 of ten bars are three of them.
     shares = np.round(np.cumsum([0.0, *fractions.values()]) * (len(grid) - 1), 6)
     return _parts(list(fractions), np.floor(shares).astype(int), grid, purge, embargo)
@@ -98,27 +98,40 @@ def split_at(
     """
     if not starts:
         raise SplitError("there are no parts; give at least one start")
-    instants = {name: _utc(start) for name, start in starts.items()}
+    instants = {name: utc(start) for name, start in starts.items()}
     for (earlier, before), (later, after) in pairwise(instants.items()):
         if after <= before:
             raise SplitError(f"part {later!r} starts at {after}, not after part {earlier!r} at {before}")
     last = list(instants)[-1]
-    if instants[last] >= _utc(end):
-        raise SplitError(f"part {last!r} starts at {instants[last]}, not before the end of the span at {_utc(end)}")
-    grid = _grid(min(instants.values()), _utc(end), bar)
+    if instants[last] >= utc(end):
+        raise SplitError(f"part {last!r} starts at {instants[last]}, not before the end of the span at {utc(end)}")
+    grid = bar_openings(min(instants.values()), utc(end), bar)
     borders = [*np.searchsorted(grid, pd.DatetimeIndex(list(instants.values()))), len(grid) - 1]
     return _parts(list(instants), borders, grid, purge, embargo)
 
 
-def _utc(instant: datetime | str) -> pd.Timestamp:
+def utc(instant: datetime | str) -> pd.Timestamp:
+    """Return an instant in UTC; without a zone it is taken as UTC.
+
+    Raises
+    ------
+    SplitError
+        If it is none.
+    """
     stamp = pd.to_datetime(instant, errors="coerce")
     if pd.isna(stamp):
         raise SplitError(f"{instant!r} is no instant; the form is 2024-01-31 or 2024-01-31T12:00Z")
     return stamp.tz_localize("UTC") if stamp.tz is None else stamp.tz_convert("UTC")
 
 
-def _grid(start: pd.Timestamp, end: pd.Timestamp, bar: pd.Timedelta | pd.DatetimeIndex) -> pd.DatetimeIndex:
-    """Return the openings of all bars of a span, and the end of the span after them."""
+def bar_openings(start: pd.Timestamp, end: pd.Timestamp, bar: pd.Timedelta | pd.DatetimeIndex) -> pd.DatetimeIndex:
+    """Return the openings of all bars of a span, and the end of the span after them.
+
+    Raises
+    ------
+    SplitError
+        If the span is empty, or the length of a bar is not positive.
+    """
     if not start < end:
         raise SplitError(f"the span starts at {start} and ends at {end}; it must end later than it starts")
     if isinstance(bar, pd.DatetimeIndex):

@@ -1,6 +1,10 @@
 """A small market on disk, and a way to run jobs without a cluster."""
 
-from collections.abc import Iterator
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,7 @@ from actors.outcome import Outcome
 from jobs.config import RunConfig
 from jobs.stage import Context
 from storage.store import open_store
-from tests.conftest import random_walk
+from tests.conftest import ROOT, random_walk
 
 TICKERS = ("AAAUSDT", "BBBUSDT", "CCCUSDT", "DDDUSDT")
 ROWS = 4_000
@@ -22,6 +26,20 @@ def serially(function: Any, shards: list[Any], *, shared: Any = None, **_: Any) 
     """The fan-out as a plain loop: what a cluster must agree with."""
     for shard in shards:
         yield Outcome(shard, function(shard, shared), None)
+
+
+def kill_once(command: list[str], there: Callable[[], object], seconds: float) -> None:
+    """Start a command in a session of its own and SIGKILL all of it once something is there."""
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + seconds
+        while not there():
+            assert time.monotonic() < deadline, "the run never got there"
+            assert process.poll() is None, "the run ended before it could be killed"
+            time.sleep(0.02)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def write_market(folder: Path, tickers: tuple[str, ...] = TICKERS, rows: int = ROWS) -> Path:

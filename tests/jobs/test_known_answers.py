@@ -1,11 +1,8 @@
 """The whole pipeline, CNN included, where the answer is known, and on real candles."""
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -19,11 +16,11 @@ from quant.schemas import QUARANTINE, SHORTLIST, SIGNALS
 from storage import layout
 from storage.manifest import read_manifest
 from storage.tables import read_table
-from tests.jobs.conftest import make_context
+from tests.conftest import ROOT
+from tests.jobs.conftest import kill_once, make_context
 
 pytestmark = pytest.mark.ray
 
-ROOT = Path(__file__).resolve().parents[2]
 EIGHT = ("ETHUSDT", "BTCUSDT", "ADAUSDT", "APTUSDT", "1000SHIBUSDT", "SOLUSDT", "AVAXUSDT", "BNBUSDT")
 
 
@@ -60,16 +57,8 @@ def test_a_driver_killed_while_it_trains_is_resumed_to_the_same_result(demo: dic
     """SIGKILL once the first epoch is kept; the same command then goes on from there."""
     context = make_context(tmp_path, run="demo")
     command = [sys.executable, "-m", "jobs.pipeline", "--store", str(tmp_path), "--run", "demo", "--workers", "2"]
-    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 300
-        while not any(key.endswith(CHECKPOINT) for key in context.store.list(layout.checkpoints(context.run, "train"))):
-            assert time.monotonic() < deadline, "no epoch was kept"
-            assert process.poll() is None, "the run ended before it could be killed"
-            time.sleep(0.02)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    kept = layout.checkpoints(context.run, "train")
+    kill_once(command, lambda: any(key.endswith(CHECKPOINT) for key in context.store.list(kept)), seconds=300)
     assert read_manifest(context.store, context.run, "train") is None
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr

@@ -24,11 +24,11 @@ from storage import layout
 from storage.hashing import frame_hash
 from storage.manifest import Manifest, read_manifest
 from storage.tables import read_table
-from tests.jobs.conftest import make_context
+from tests.conftest import ROOT
+from tests.jobs.conftest import kill_once, make_context
 
 pytestmark = pytest.mark.ray
 
-ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("ingest", "predict", "search", "backtest", "shortlist", "pipeline")
 
 
@@ -110,16 +110,7 @@ def command(context: Context) -> list[str]:
 def test_a_killed_driver_is_resumed_to_the_same_result(undisturbed: Context, context: Context, stage: str):
     """SIGKILL once the stage has left its first table."""
     table = {"ingest": "bars", "search": "trials", "backtest": "trades"}[stage]
-    process = subprocess.Popen(command(context), cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 120
-        while not context.store.list(layout.tables(context.run, table)):
-            assert time.monotonic() < deadline, "the run never got there"
-            assert process.poll() is None, "the run ended before it could be killed"
-            time.sleep(0.02)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    kill_once(command(context), lambda: context.store.list(layout.tables(context.run, table)), seconds=120)
     assert read_manifest(context.store, context.run, "pipeline") is None
     outcome = subprocess.run(command(context), cwd=ROOT, capture_output=True, text=True, check=False)
     assert outcome.returncode == 0, outcome.stderr
