@@ -3,21 +3,29 @@
 python -m jobs.backtest --config run.toml --store URL --run NAME
 """
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from jobs import market
-from jobs.search import FEWEST_BARS, bars_and_signal, costs
+from jobs.market import Stretch
+from jobs.search import costs, tested
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, require, run_stage
-from quant import bracket, metrics, statistics
+from quant import bracket, engine, metrics, portfolio, selection, statistics
 from quant.parameters import BracketParameters, from_row
 from quant.schemas import EQUITY, FIGURES, METRICS, TRADES, frame
 from quant.splits import Part
+from quant.statistics import Floats
 from storage.manifest import Manifest
 
-STAGE = Stage("backtest", 1, ("ingest", "predict", "search"), (TRADES, METRICS, EQUITY), seconds_per_row=2e-5)
+STAGE = Stage("backtest", 2, ("ingest", "predict", "search"), (TRADES, METRICS, EQUITY), seconds_per_row=2e-5)
 BOOTSTRAP_SEED = 7
+
+
+class MismatchError(RuntimeError):
+    """The engine and backtesting.py disagree about a run."""
 
 
 def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
@@ -35,6 +43,7 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
         settings={
             "policy": context.config.search.policy,
             "costs": context.config.costs.model_dump(),
+            "trend_filter": context.config.search.trend_filter,
             "part": [str(part.start), str(part.end)],
         },
         extra=part,
@@ -47,62 +56,99 @@ def produce(context: Context, item: Item, part: Part) -> Produced:
 
     A ticker without a chosen set, or without bars in the part, is not traded.
     """
-    bars, signal = bars_and_signal(context, item.ticker, part)
-    chosen: dict[str, Any] | None = item.payload
-    rows = [] if chosen is None else [{"part": "choose", **{name: chosen[name] for name in NAMES}, **NOT_JUDGED}]
-    if len(bars) < FEWEST_BARS:
+    stretch = market.stretch(context, item.ticker, part)
+    row: dict[str, Any] | None = item.payload
+    rows = [] if row is None else [{"part": "choose", **{name: row[name] for name in NAMES}, **NOT_JUDGED}]
+    if not stretch:
         return Produced(
             {TRADES: frame(TRADES, []), EQUITY: frame(EQUITY, []), METRICS: frame(METRICS, rows)},
-            {"rows": len(bars), "trades": 0, "metrics": rows},
+            {"rows": len(stretch.bars), "trades": 0, "metrics": rows},
         )
+    chosen = None if row is None else from_row(row)
     if chosen is None:
-        signal = signal * 0
-    # one run a ticker: backtesting.py itself has the last word
-    stats = bracket.reference(
-        bars,
-        signal,
-        BracketParameters() if chosen is None else from_row(chosen),
-        costs(context),
-        context.config.search.policy,
-        close_at_end=True,
-    )
-    strategy = metrics.daily_equity(stats)
-    held = metrics.buy_and_hold(bars, context.config.costs.commission)
-    rows.append({"part": "judge", **judged(metrics.figures(stats), strategy, held)})
-    trades = metrics.trades_frame(stats)
+        stretch = stretch._replace(signal=stretch.signal * 0)
+    trades, equity = confirmed(context, item.ticker, stretch, chosen or BracketParameters())
+    figures, returns = tested(context, chosen, stretch)
+    held = metrics.buy_and_hold(stretch.bars, context.config.costs.commission)
+    paid = {
+        "funding": None if stretch.funding is None else float(trades["funding"].sum()),
+        "funding_missing": 0 if stretch.missing is None else stretch.missing.payments,
+        "capacity": portfolio.capacity(trades, stretch.bars, context.config.costs.cash),
+    }
+    rows.append({"part": "judge", **figures, **paid, **evidence(returns, held)})
     return Produced(
         {
-            TRADES: trades,
+            TRADES: metrics.trades_frame(trades, pd.DatetimeIndex(stretch.bars.index)),
             METRICS: frame(METRICS, rows),
-            EQUITY: pd.DataFrame({"strategy": strategy, "buy_and_hold": held}),
+            EQUITY: pd.DataFrame({"strategy": metrics.daily_equity(equity), "buy_and_hold": held}),
         },
-        {"rows": len(bars), "trades": len(trades), "metrics": rows},
+        {"rows": len(stretch.bars), "trades": len(trades), "metrics": rows},
     )
 
 
+def confirmed(context: Context, ticker: str, stretch: Stretch, chosen: BracketParameters) -> engine.Replay:
+    """The judged run by the engine, once backtesting.py itself has made the same trades of it.
+
+    What backtesting.py does not know (slippage, lots, funding, liquidation) is left out of the comparison.
+
+    Raises
+    ------
+    MismatchError
+        If a trade or a bar of equity differs in a single bit.
+    """
+    wanted, policy = costs(context), context.config.search.policy
+    plain = replace(engine.Costs(), commission=wanted.commission, cash=wanted.cash)
+    bars, signal = stretch.bars, stretch.signal
+    stats = bracket.reference(bars, signal, chosen, plain, policy, close_at_end=True)
+    ours = engine.replay(bars, signal, chosen, plain, policy, close_at_end=True)
+    theirs = in_order(stats["_trades"][list(LIBRARY_NAMES)])
+    mine = in_order(ours.trades[list(engine.TRADES)])
+    if not np.array_equal(theirs, mine) or not np.array_equal(
+        stats["_equity_curve"]["Equity"].to_numpy(), ours.equity.to_numpy()
+    ):
+        raise MismatchError(
+            f"the engine and backtesting.py disagree about {ticker} with {chosen}: {len(mine)} and {len(theirs)} "
+            "trades. This is a fault of Assay; please report it with the bars and the signals."
+        )
+    if not wanted.beyond_reference() and stretch.funding is None:
+        return ours
+    return engine.replay(bars, signal, chosen, wanted, policy, funding=stretch.funding, close_at_end=True)
+
+
+def in_order(trades: pd.DataFrame) -> Floats:
+    """Rows ordered by all of their columns, since trades that end together have no order of their own."""
+    rows = trades.to_numpy(dtype=np.float64)
+    return rows[np.lexsort(rows.T)]
+
+
+# backtesting.py's columns, in the order of the engine's
+LIBRARY_NAMES = ("Size", "EntryBar", "ExitBar", "EntryPrice", "ExitPrice", "PnL", "Commission")
 NAMES = tuple(column.name for column in FIGURES)
 NOT_JUDGED: dict[str, Any] = {
+    "funding": None,
+    "funding_missing": 0,
+    "capacity": None,
     "buy_and_hold_return": None,
     "buy_and_hold_sharpe": None,
     "days": 0,
+    "sharpe_error": None,
     "probabilistic_sharpe": None,
     "sharpe_low": None,
     "sharpe_high": None,
 }
 
 
-def judged(figures: dict[str, Any], strategy: pd.Series, held: pd.Series) -> dict[str, Any]:
-    """Figures of the judge part with the evidence beside them: baseline, probability and interval."""
-    returns, baseline = metrics.daily_returns(strategy).to_numpy(), metrics.daily_returns(held).to_numpy()
-    low, high = statistics.bootstrap_sharpe(returns, seed=BOOTSTRAP_SEED)
+def evidence(returns: Floats, held: pd.Series) -> dict[str, Any]:
+    """What says how sure one can be of the daily returns: baseline, probability and interval."""
+    interval = selection.stationary_bootstrap_interval(returns, seed=BOOTSTRAP_SEED)
     return {
-        **figures,
         "buy_and_hold_return": float(held.iloc[-1] - 1),
-        "buy_and_hold_sharpe": statistics.sharpe(baseline),
+        "buy_and_hold_sharpe": statistics.sharpe(metrics.daily_returns(held).to_numpy()),
         "days": len(returns),
+        "sharpe_error": statistics.sharpe_error(returns),
         "probabilistic_sharpe": statistics.probabilistic_sharpe(returns),
-        "sharpe_low": low,
-        "sharpe_high": high,
+        "sharpe_low": interval.low,
+        "sharpe_high": interval.high,
     }
 
 

@@ -33,6 +33,8 @@ class Ingest(Section):
     """First part of the canonical ticker, for sources that do not name it."""
     market: str = "um"
     """Second part of the canonical ticker: "um" for USDT perpetuals, "spot", "stock"."""
+    funding: str | None = None
+    """URL of funding rates (ticker, time, rate; Parquet or CSV); None: funding is not charged."""
     tickers: tuple[str, ...] = ()
     """Symbols to read; all where empty. A symbol that the source lacks is a failure of its own."""
     demo_seed: int = Field(default=0, ge=0)
@@ -172,6 +174,10 @@ class Search(Section):
     """Seed of the sampler; tpe has one of its own for every ticker, made of this one."""
     minimum_trades: Count = 10
     """Fewer trades on the choose part leave a set without a score."""
+    trend_filter: bool = False
+    """Whether entries against the EMA ladder 22, 55, 108 are left out, as in the article."""
+    folds: int = Field(default=3, ge=0)
+    """Walk-forward folds within the choose part: choose on what came before, test on what follows; 0 for none."""
     stop_loss: Sides | Span = (0.02, None)
     """Stop losses tried, as fractions of price: a list, with null for none, or a range such as
     { low = 0.01, high = 0.06 }, with step or log as one likes. The next five are given likewise."""
@@ -197,21 +203,64 @@ class Search(Section):
 
 
 class Costs(Section):
-    """What trading costs."""
+    """What trading costs. All but the first two are beyond backtesting.py (docs/perpetual-rules.md)."""
 
-    commission: float = Field(default=0.001, ge=0, lt=0.1)
+    commission: float = Field(default=0.001, ge=-0.1, lt=0.1)
     """Fee a side, as a fraction of value; the article's 0.1 %."""
     cash: float = Field(default=10_000_000.0, gt=0)
-    """Starting cash in quote currency; units are whole, so it must exceed a unit's price by far."""
+    """Starting cash in quote currency; where units are whole it must exceed a unit's price by far."""
+    maker_commission: float | None = Field(default=None, ge=-0.1, lt=0.1)
+    """Fee of orders that rest in the book (targets, limit entries); None: the same."""
+    slippage: float = Field(default=0.0, ge=0, lt=1)
+    """Fraction by which entries, stops and closes fill worse than the price."""
+    lot_size: float = Field(default=1.0, gt=0)
+    """Smallest step of a size in units; 1 trades whole units, 1e-8 next to any fraction."""
+    minimum_notional: float = Field(default=0.0, ge=0)
+    """Least value of an entry in quote currency."""
+    maintenance_margin: float = Field(default=0.0, ge=0, lt=1)
+    """Share of its value below which a position's margin may not fall, or it is liquidated within the bar; 0: never."""
+    liquidation_fee: float = Field(default=0.0, ge=0, lt=1)
+    """Fraction of the value of a liquidated position, on top of the commission."""
+    missing_funding: Literal["refuse", "zero"] = "refuse"
+    """Where `ingest.funding` lacks payments of a ticker: its failure, or 0 with their number in `metrics`."""
+
+
+class Placebo(Section):
+    """The same search where there is nothing to find."""
+
+    repetitions: int = Field(default=5, ge=0)
+    """Searches a ticker on block-shuffled signals, and as many on random walks of its volatility; 0 for none."""
+    block: Count = 200
+    """Bars in a block of shuffled signals: several times the pause between signals, far below the choose part."""
+    seed: int = Field(default=1, ge=0)
+    """Seed of the shuffling and of the walks; every ticker has one of its own, made of this one."""
 
 
 class Shortlist(Section):
-    """When a ticker is believed."""
+    """When a ticker is believed: rules on the judge part unless they say otherwise. None switches a rule off."""
 
-    false_discovery_rate: Fraction = 0.1
-    """Share of false entries accepted in the shortlist, held by Benjamini and Hochberg's procedure."""
-    minimum_trades: Count = 30
-    """Fewer trades on the judge part prove nothing."""
+    deflated_sharpe: Fraction | None = 0.95
+    """Least probability that the Sharpe ratio exceeds what the best of the candidates would show by luck."""
+    false_discovery_rate: Fraction | None = 0.1
+    """Share of false entries accepted: by Benjamini and Hochberg's procedure, and by the placebos."""
+    minimum_trades: Count | None = 30
+    """Fewest trades."""
+    minimum_return: float | None = 0.0
+    """Return to exceed, as a fraction."""
+    minimum_win_rate: Fraction | None = None
+    """Least share of winning trades."""
+    minimum_profit_factor: float | None = Field(default=None, gt=0)
+    """Least sum of gains over sum of losses."""
+    minimum_expectancy: float | None = None
+    """Least mean return of a trade after costs, as a fraction."""
+    minimum_sharpe: float | None = None
+    """Least Sharpe ratio a year."""
+    maximum_drawdown: Fraction | None = None
+    """Largest fall from a peak of equity, as a fraction."""
+    choose_deflated_sharpe: Fraction | None = None
+    """Least deflated Sharpe ratio on the choose part, counting the effective number of trials of the search."""
+    maximum_overfitting: Fraction | None = None
+    """Largest probability of backtest overfitting of the search on the choose part."""
 
 
 class RunConfig(Section):
@@ -225,6 +274,9 @@ class RunConfig(Section):
     """Name of the run within the store."""
     signals: str | None = None
     """URL of your own signals (ticker, time, signal 0/1/2; Parquet or CSV) in place of the CNN."""
+    rejudge: str | None = None
+    """Name of an earlier run in the same store, whose shortlist is judged again on the bars after its judge part:
+    its model and its parameters are taken over, and nothing is trained or searched."""
     workers: int | None = Field(default=None, ge=1)
     """CPUs to use in local mode; None: all. Never changes a result."""
     address: str | None = None
@@ -239,4 +291,5 @@ class RunConfig(Section):
     predict: Predict = Predict()
     search: Search = Search()
     costs: Costs = Costs()
+    placebo: Placebo = Placebo()
     shortlist: Shortlist = Shortlist()

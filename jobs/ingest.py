@@ -5,19 +5,20 @@ python -m jobs.ingest --source PATH_OR_URL --store URL --run NAME
 
 from dataclasses import asdict
 
+import numpy as np
 import pandas as pd
 
-from jobs import sources
+from jobs import rows, sources
 from jobs.config import Ingest
 from jobs.sources import Source, SourceError
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, run_stage
 from quant import bars, demo
 from quant.demo import DemoMarket
-from quant.schemas import BARS, QUARANTINE
+from quant.schemas import BARS, FUNDING, QUARANTINE, frame
 from storage.hashing import fingerprint
 from storage.manifest import Manifest
 
-STAGE = Stage("ingest", 1, (), (BARS, QUARANTINE))
+STAGE = Stage("ingest", 2, (), (BARS, QUARANTINE, FUNDING))
 
 
 def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
@@ -39,7 +40,11 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
         items = [item for item in items if item.ticker in wanted or _symbol(item) in wanted]
         known = {name for item in items for name in (item.ticker, _symbol(item))}
         items += [Item(name) for name in sorted(wanted - known)]
-    return run_stage(context, STAGE, items, produce, settings=settings, fan_out=fan_out, details=details)
+    rates: dict[str, pd.Series] = {}
+    if config.ingest.funding:
+        file = rows.read(config.ingest.funding, "rate")
+        rates, settings["funding"] = file.named([item.ticker for item in items]), file.content
+    return run_stage(context, STAGE, items, produce, settings=settings, extra=rates, fan_out=fan_out, details=details)
 
 
 def demo_market(context: Context) -> DemoMarket:
@@ -47,8 +52,8 @@ def demo_market(context: Context) -> DemoMarket:
     return DemoMarket(seed=context.config.ingest.demo_seed, edge=context.config.ingest.demo_edge)
 
 
-def produce(context: Context, item: Item, _extra: None) -> Produced:
-    """Bars of one ticker and the rows that did not become bars.
+def produce(context: Context, item: Item, rates: dict[str, pd.Series]) -> Produced:
+    """Bars of one ticker, the rows that did not become bars, and its funding rates.
 
     Raises
     ------
@@ -59,8 +64,13 @@ def produce(context: Context, item: Item, _extra: None) -> Produced:
     bar = grid(context.config.ingest, raw, address)
     sound, quarantine = bars.validate(raw, bar, source=address)
     length = bar or bars.infer_bar(sound.index)
+    funding = rates.get(item.ticker)
     return Produced(
-        {BARS: sound, QUARANTINE: quarantine},
+        {
+            BARS: sound,
+            QUARANTINE: quarantine,
+            FUNDING: frame(FUNDING, []) if funding is None else funding.astype(np.float64).to_frame(),
+        },
         {
             "rows": len(sound),
             "first": str(sound.index[0]),
@@ -68,6 +78,7 @@ def produce(context: Context, item: Item, _extra: None) -> Produced:
             "bar_seconds": length.total_seconds(),
             "gaps": int(bars.segments(sound.index, length)[-1]),
             "quarantined": len(quarantine),
+            "funding": 0 if funding is None else len(funding),
             "source": address,
         },
     )

@@ -3,21 +3,15 @@
 Bars without a row have no signal. Every later stage treats these signals like the model's.
 """
 
-import hashlib
-import io
-import posixpath
-
 import numpy as np
 import pandas as pd
 
-from jobs import market
+from jobs import market, rows
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, run_stage
 from quant.schemas import SIGNALS
 from storage.manifest import Manifest
-from storage.store import open_store
 
 STAGE = Stage("predict", 1, ("ingest",), (SIGNALS,))
-COLUMNS = ("ticker", "time", "signal")
 
 
 class SignalsError(ValueError):
@@ -27,63 +21,27 @@ class SignalsError(ValueError):
 def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
     """Bring the signals of the run up to date with the file at ``signals``."""
     url = str(context.config.signals)
-    folder, name = posixpath.split(url)
-    data = open_store(folder or ".").read(name)
-    frame = parse(data, url)
     ingested = market.of(context)
-    known = {name: ticker for ticker in ingested.tickers for name in (ticker, ticker.partition(":")[2])}
-    given = {known.get(str(name), str(name)): group for name, group in frame.groupby("ticker", sort=True)}
-    empty = frame.iloc[:0]
+    file = rows.read(url, "signal")
+    given = file.named(list(ingested.tickers))
     items = [
-        Item(ticker, payload=given.pop(ticker, empty), weight=float(info["rows"]))
+        Item(ticker, payload=given.pop(ticker, NONE), weight=float(info["rows"]))
         for ticker, info in sorted(ingested.tickers.items())
     ]
     # tickers that the market lacks stay as items of their own, so that each becomes a named failure
-    items += [Item(ticker, payload=group) for ticker, group in given.items()]
+    items += [Item(ticker, payload=signal) for ticker, signal in given.items()]
     return run_stage(
         context,
         STAGE,
         items,
         produce,
-        settings={"signals": url, "content": hashlib.sha256(data).hexdigest()},
+        settings={"signals": url, "content": file.content},
         extra=frozenset(ingested.tickers),
         fan_out=fan_out,
     )
 
 
-def parse(data: bytes, url: str) -> pd.DataFrame:
-    """Frame of ticker, time (UTC) and signal (0, 1, 2) from the bytes of a Parquet or CSV file.
-
-    Raises
-    ------
-    SignalsError
-        If a column is missing, a time cannot be read, a signal is not 0, 1 or 2, or a bar has two signals.
-    """
-    try:
-        frame = pd.read_csv(io.BytesIO(data)) if url.endswith(".csv") else pd.read_parquet(io.BytesIO(data))
-    except (ValueError, OSError) as error:
-        raise SignalsError(f"{url} is not a readable Parquet or CSV file ({len(data):,} bytes): {error}") from error
-    missing = [name for name in COLUMNS if name not in frame.columns]
-    if missing:
-        raise SignalsError(f"{url} lacks the column {', '.join(missing)}; it needs {', '.join(COLUMNS)}.")
-    frame = frame[list(COLUMNS)]
-    times = pd.to_datetime(frame["time"], utc=True, errors="coerce")
-    if times.isna().any():
-        row = int(np.flatnonzero(times.isna())[0])
-        raise SignalsError(f"{url}, row {row}: time {frame['time'].iloc[row]!r} cannot be read; give UTC times.")
-    wrong = ~frame["signal"].isin([0, 1, 2])
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise SignalsError(
-            f"{url}, row {row}: signal {frame['signal'].iloc[row]!r} of {frame['ticker'].iloc[row]}; "
-            "allowed are 0 (none), 1 (long) and 2 (short)."
-        )
-    frame = frame.assign(time=times.dt.as_unit("us"), signal=frame["signal"].astype("int8"))
-    twice = frame.duplicated(["ticker", "time"])
-    if twice.any():
-        row = frame[twice].iloc[0]
-        raise SignalsError(f"{url} has two signals for {row['ticker']} at {row['time']}; give one a bar.")
-    return frame
+NONE = pd.Series([], index=pd.DatetimeIndex([], dtype="datetime64[us, UTC]"), dtype="int8")
 
 
 def produce(context: Context, item: Item, tickers: frozenset[str]) -> Produced:
@@ -92,12 +50,18 @@ def produce(context: Context, item: Item, tickers: frozenset[str]) -> Produced:
     Raises
     ------
     SignalsError
-        If the run has no such ticker, or a signal lies on no bar of it.
+        If the run has no such ticker, a signal is not 0, 1 or 2, or one lies on no bar of it.
     """
     if item.ticker not in tickers:
         raise SignalsError(f"{context.config.signals} names {item.ticker}, of which this run has no bars.")
     index = market.bars(context, item.ticker).index
-    given = item.payload.set_index("time")["signal"]
+    given: pd.Series = item.payload
+    wrong = given[~given.isin([0, 1, 2])]
+    if len(wrong):
+        raise SignalsError(
+            f"{context.config.signals}: the signal of {item.ticker} at {wrong.index[0]} is {wrong.iloc[0]}; "
+            "allowed are 0 (none), 1 (long) and 2 (short)."
+        )
     strange = given.index.difference(index)
     if len(strange):
         raise SignalsError(

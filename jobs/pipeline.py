@@ -6,11 +6,12 @@ python -m jobs.pipeline --source demo --store store --run demo
 import logging
 import time
 from dataclasses import asdict
+from typing import Any
 
 import pandas as pd
 
-from jobs import backtest, features, ingest, labels, predict, report, search, shortlist, train
-from jobs.stage import Context, now
+from jobs import backtest, features, ingest, labels, placebo, predict, report, search, shortlist, train
+from jobs.stage import Context, now, require
 from quant.schemas import FAILURES, SHORTLIST, frame
 from storage import layout
 from storage.hashing import combine
@@ -18,14 +19,14 @@ from storage.manifest import Failure, Manifest, write_manifest
 from storage.tables import read_table, write_table
 
 STAGE = "pipeline"
-HASHED = ("features", "labels", "signals", "trades", "metrics", "trials", "shortlist")
+HASHED = ("features", "labels", "signals", "trials", "folds", "placebos", "trades", "metrics", "shortlist")
 
 logger = logging.getLogger("assay")
 
 
 def run(context: Context) -> Manifest:
     """Run every stage that is not up to date; the result hash covers all tables that a verdict rests on."""
-    stages = [ingest, search, backtest, shortlist]
+    stages = [ingest, search, placebo, backtest, shortlist]
     stages[1:1] = [predict] if context.config.signals else [features, labels, train, predict]
     manifests = {}
     for number, stage in enumerate(stages, start=1):
@@ -75,12 +76,25 @@ def print_summary(context: Context, manifest: Manifest) -> None:
         print(_table(shown))
     else:
         print("  none: no evidence that the strategy works on any of them, which is a good answer to have")
+    print(f"\n{luck(require(context, 'shortlist').details)}")
     print("\nrejected:")
     for stage, group in verdicts[~verdicts["shortlisted"]].groupby("stage"):
         print(f"  {len(group):>4} on {stage}, for example {group.iloc[0]['ticker']}: {group.iloc[0]['reason']}")
     print(f"\nresult hash: {manifest.result_hash}")
     print(f"tables: {context.store.address(layout.run_prefix(context.run))}")
     print(f"report: {context.store.address(layout.report(context.run))}")
+
+
+def luck(details: dict[str, Any]) -> str:
+    """What the placebos say of the shortlist, in one sentence."""
+    kinds = details["placebo_entries"]
+    if not kinds:
+        return "No placebos were searched (placebo.repetitions is 0): how much of this is luck is not measured."
+    markets, entries = sum(map(len, kinds.values())), sum(map(sum, kinds.values()))
+    return (
+        f"The same search on {markets} placebo markets ({', '.join(kinds)}) let {entries} entries through; "
+        f"{details['candidates']} of the tickers were candidates."
+    )
 
 
 def _table(verdicts: pd.DataFrame) -> str:
@@ -94,7 +108,8 @@ def _table(verdicts: pd.DataFrame) -> str:
         "win_rate": "{:.0%}".format,
         "max_drawdown": percent,
         "p_value": "{:.2g}".format,
-        "q_value": "{:.2g}".format,
+        "placebo_q_value": "{:.2g}".format,
+        "deflated_sharpe": "{:.3f}".format,
     }
     return verdicts.to_string(columns=list(columns), formatters=columns, index=False)
 

@@ -37,7 +37,7 @@ def content(context: Context, pipeline: Manifest) -> ReportContent:
     """What the report shows, gathered from the manifests and a few tables."""
     ingested, searched, judged = (require(context, name) for name in ("ingest", "search", "backtest"))
     shortlist = read_table(context.store, context.run, SHORTLIST)
-    chosen = {ticker: info["chosen"] for ticker, info in searched.tickers.items() if info["chosen"]}
+    chosen = trials_frame(searched)
     now = datetime.datetime.now(datetime.UTC)
     return ReportContent(
         run=context.run,
@@ -51,9 +51,11 @@ def content(context: Context, pipeline: Manifest) -> ReportContent:
         metrics=metrics_frame(judged),
         equity={ticker: read_table(context.store, context.run, EQUITY, ticker) for ticker in shortlist["ticker"]},
         trials=max((int(info["trials"]) for info in searched.tickers.values()), default=0),
-        false_discovery_rate=context.config.shortlist.false_discovery_rate,
+        rules=context.config.shortlist.model_dump(),
+        market=require(context, "shortlist").details,
+        uncharged=uncharged(context, judged),
         failures=failures_frame(pipeline),
-        parameters=trials_frame(chosen) if chosen else None,
+        parameters=None if chosen.empty else chosen,
         label_balance=None if context.config.signals else label_balance(context),
         evaluation=None if context.config.signals else evaluation(require(context, "train")),
         quality=pd.DataFrame(
@@ -62,6 +64,19 @@ def content(context: Context, pipeline: Manifest) -> ReportContent:
         ),
         planted=frozenset(ingested.details["planted"]) if "planted" in ingested.details else None,
     )
+
+
+def uncharged(context: Context, judged: Manifest) -> tuple[str, ...]:
+    """Costs that this run left out."""
+    costs = context.config.costs
+    missing = sum(int(row["funding_missing"]) for info in judged.tickers.values() for row in info["metrics"])
+    left_out = {
+        "slippage": not costs.slippage,
+        "funding": context.config.ingest.funding is None,
+        f"{missing:,} payments of funding that the file lacks": bool(missing),
+        "liquidation inside a bar": not costs.maintenance_margin,
+    }
+    return tuple(name for name, applies in left_out.items() if applies)
 
 
 def command(context: Context) -> str:

@@ -25,7 +25,7 @@ from jobs.stage import Context
 from storage.store import open_store
 
 # Modules of this folder that are no jobs of their own.
-SHARED = {"__main__", "config", "dataset", "market", "own_signals", "runner", "sources", "stage"}
+SHARED = {"__main__", "config", "dataset", "market", "own_signals", "rows", "runner", "sources", "stage"}
 
 logger = logging.getLogger("assay")
 

@@ -4,118 +4,227 @@ python -m jobs.search --config run.toml --store URL --run NAME
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
-import pandas as pd
+import numpy as np
 
 from jobs import market
 from jobs.config import Search
+from jobs.market import Stretch
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, items_of, require, run_stage
-from quant import engine, samplers, search
+from quant import engine, samplers, search, statistics, tuning
 from quant.costs import Costs
-from quant.parameters import BracketParameters, to_row
+from quant.folds import walk_forward
+from quant.parameters import BracketParameters
 from quant.samplers import Sampler
-from quant.schemas import SIGNALS, TRIALS, frame
+from quant.schemas import FOLDS, SHORTLIST, TRIALS, frame
 from quant.splits import Part
+from quant.statistics import Floats
+from quant.tuning import Goal, Tuned
 from storage.manifest import Manifest
 from storage.tables import read_table
 
-STAGE = Stage("search", 3, ("ingest", "predict"), (TRIALS,), seconds_per_row=1e-6)
-FEWEST_BARS = 3
+STAGE = Stage("search", 4, ("ingest", "predict"), (TRIALS, FOLDS), seconds_per_row=4e-6)
+TUNED_BEFORE = 0.4  # share of the choose part that comes before the first test of the walk-forward
+
+
+class RejudgeError(ValueError):
+    """An earlier run that cannot be judged again."""
+
+
+Folds = Sequence[tuple[Part, Part]]
 
 
 def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
     """Bring the trials of the run up to date."""
-    part = market.parts(context, market.of(context))["choose"]
+    if before := market.earlier(context):
+        return adopt(context, before, fan_out)
+    ingested = market.of(context)
+    part = market.parts(context, ingested)["choose"]
+    settings = context.config.search
     # a space without a single set is one error, not one a ticker
-    sampler(context.config.search, context.config.search.seed)
+    sampler(settings, settings.seed)
+    folds: Folds = []
+    if settings.folds:
+        calendar = market.calendar(context, ingested)
+        folds = walk_forward(part.start, part.end, calendar, settings.folds, tune=TUNED_BEFORE)
     return run_stage(
         context,
         STAGE,
         items_of(require(context, "predict")),
         produce,
         settings={
-            "search": context.config.search.model_dump(),
+            "search": settings.model_dump(),
             "costs": context.config.costs.model_dump(),
             "part": [str(part.start), str(part.end)],
         },
-        extra=part,
+        extra=(part, folds),
         fan_out=fan_out,
     )
 
 
-def produce(context: Context, item: Item, part: Part) -> Produced:
+def produce(context: Context, item: Item, extra: tuple[Part, Folds]) -> Produced:
     """Every trial of one ticker on the choose part, the best marked as chosen; none where it has no bars there."""
-    bars, signal = bars_and_signal(context, item.ticker, part)
-    tried = trials(bars, signal, item.ticker, context) if len(bars) >= FEWEST_BARS else []
-    chosen = search.choose([trial["score"] for trial in tried])
-    rows = [{"trial": number, **trial, "chosen": number == chosen} for number, trial in enumerate(tried)]
-    return Produced(
-        {TRIALS: frame(TRIALS, rows)},
-        {
-            "rows": len(bars),
-            "trials": len(rows),
-            "signals": int((signal != 0).sum()),
-            "chosen": None if chosen is None else rows[chosen],
+    part, folds = extra
+    stretch = market.stretch(context, item.ticker, part)
+    signals = int((stretch.signal != 0).sum())
+    info: dict[str, Any] = {"rows": len(stretch.bars), "signals": signals, "trials": 0, "chosen": None}
+    if not stretch:
+        return Produced({TRIALS: frame(TRIALS, []), FOLDS: frame(FOLDS, [])}, info)
+    record = tuning.Record()
+    found = tune(context, item.ticker, stretch, record)
+    evidence = asdict(record.evidence(found, places(context.config.search, found)))
+    tests, returns = walked_forward(context, item.ticker, stretch, folds)
+    info["trials"] = len(found.trials)
+    if found.chosen is not None:
+        info["chosen"] = found.trials.iloc[found.chosen].to_dict()
+        info["evidence"] = {**evidence, "walk_forward_sharpe": statistics.sharpe(returns)}
+    return Produced({TRIALS: found.trials, FOLDS: frame(FOLDS, tests)}, info)
+
+
+def adopt(context: Context, before: Context, fan_out: FanOut) -> Manifest:
+    """Take over the chosen sets of the tickers that an earlier run shortlisted.
+
+    Raises
+    ------
+    RejudgeError
+        If that run shortlisted none.
+    """
+    verdicts = read_table(context.store, before.run, SHORTLIST)
+    searched = require(before, STAGE.name)
+    listed = sorted(verdicts.loc[verdicts["shortlisted"], "ticker"])
+    if not listed:
+        raise RejudgeError(f"run '{before.run}' shortlisted no ticker, so there is nothing to judge again.")
+    return run_stage(
+        context,
+        STAGE,
+        [Item(ticker, payload=searched.tickers[ticker]) for ticker in listed],
+        adopted,
+        settings={
+            "adopted": searched.result_hash,
+            "tickers": listed,
+            "part": searched.config["part"],
         },
+        extra=(before.run, frozenset(market.of(context).tickers)),
+        fan_out=fan_out,
     )
+
+
+def adopted(context: Context, item: Item, extra: tuple[str, frozenset[str]]) -> Produced:
+    """The chosen set of one ticker as an earlier run found it.
+
+    Raises
+    ------
+    RejudgeError
+        If this run has no bars of the ticker.
+    """
+    run, known = extra
+    if item.ticker not in known:
+        raise RejudgeError(
+            f"{item.ticker} was shortlisted by run '{run}', and {context.config.source} has no bars of it."
+        )
+    trials = read_table(context.store, run, TRIALS, item.ticker)
+    folds = read_table(context.store, run, FOLDS, item.ticker)
+    return Produced({TRIALS: trials[trials["chosen"]], FOLDS: folds}, item.payload)
+
+
+def tune(context: Context, ticker: str, stretch: Stretch, record: tuning.Record | None = None) -> Tuned:
+    """The configured search over one ticker's bars of a part, nothing being carried over its border."""
+    settings = context.config.search
+    sets: Sampler | engine.ParameterSets
+    if settings.sampler == "tpe":
+        sets = sampler(settings, samplers.ticker_seed(settings.seed, ticker))
+    else:
+        sets = same_for_all(settings)
+    return tuning.tune(stretch.bars, stretch.signal, sets, goal(context), funding=stretch.funding, record=record)
+
+
+def walked_forward(
+    context: Context, ticker: str, stretch: Stretch, folds: Folds
+) -> tuple[list[dict[str, Any]], Floats]:
+    """Rows of the folds, and the daily returns of their tests one after the other."""
+    rows, joined = [], [np.empty(0)]
+    for number, (before, after) in enumerate(folds, start=1):
+        known, ahead = stretch.within(before), stretch.within(after)
+        if not (known and ahead):
+            continue
+        found = tune(context, f"{ticker} fold {number}", known)
+        figures, returns = tested(context, found.parameters, ahead)
+        joined.append(returns)
+        rows.append(
+            {
+                "fold": number,
+                "tune_start": before.start,
+                "test_start": after.start,
+                "test_end": after.end,
+                "trial": found.chosen,
+                "score": None if found.chosen is None else found.trials["score"].iloc[found.chosen],
+                **figures,
+            }
+        )
+    return rows, np.concatenate(joined)
+
+
+def tested(context: Context, chosen: BracketParameters | None, stretch: Stretch) -> tuple[dict[str, Any], Floats]:
+    """Figures and daily returns of a chosen set on later bars; without one, of not trading."""
+    figures, returns = engine.sweep_metrics(
+        stretch.bars,
+        stretch.signal if chosen else stretch.signal * 0,
+        [chosen or BracketParameters()],
+        costs(context),
+        context.config.search.policy,
+        funding=stretch.funding,
+        close_at_end=True,
+    )
+    return {name: values[0] for name, values in figures.items()}, returns[0]
+
+
+def goal(context: Context) -> Goal:
+    """What the configured search maximises, and at which costs."""
+    settings = context.config.search
+    return Goal(
+        costs=costs(context),
+        policy=settings.policy,
+        objective=settings.objective,
+        minimum_trades=settings.minimum_trades,
+        batch=settings.batch,
+    )
+
+
+def space(settings: Search) -> dict[str, Any]:
+    """What may be tried, as the samplers take it."""
+    return settings.model_dump(include={*search.FIELDS, *search.BOTH_SIDES})
 
 
 def sampler(settings: Search, seed: int) -> Sampler:
     """Sampler of the configured space."""
-    return samplers.make(
-        settings.sampler,
-        settings.model_dump(include={*search.FIELDS, *search.BOTH_SIDES}),
-        trials=settings.trials,
-        seed=seed,
-    )
+    return samplers.make(settings.sampler, space(settings), trials=settings.trials, seed=seed)
 
 
 @lru_cache(maxsize=1)
-def same_for_all(settings: Search) -> tuple[BracketParameters, ...]:
+def same_for_all(settings: Search) -> engine.ParameterSets:
     """Sets that every ticker is tried with: drawn once a worker, since drawing takes as long as replaying them."""
-    return tuple(sampler(settings, settings.seed).ask(settings.trials))
+    return engine.prepare(sampler(settings, settings.seed).ask(settings.trials))
 
 
-def trials(bars: pd.DataFrame, signal: pd.Series, ticker: str, context: Context) -> list[dict[str, Any]]:
-    """Every set tried on one ticker, its figures over a part with nothing carried over the border, its score."""
-    settings = context.config.search
-    if settings.sampler != "tpe":
-        return scored(bars, signal, same_for_all(settings), context)
-    model = sampler(settings, samplers.ticker_seed(settings.seed, ticker))
-    tried: list[dict[str, Any]] = []
-    while candidates := model.ask(settings.batch):
-        batch = scored(bars, signal, candidates, context)
-        model.tell(candidates, [trial["score"] for trial in batch])
-        tried += batch
-    return tried
+def places(settings: Search, found: Tuned) -> Floats:
+    """Where the sets that were tried lie in the space, sets × axes."""
+    if settings.sampler == "tpe":
+        return samplers.coordinates(space(settings), found.sets)
+    return places_for_all(settings)
 
 
-def scored(
-    bars: pd.DataFrame, signal: pd.Series, candidates: Sequence[BracketParameters], context: Context
-) -> list[dict[str, Any]]:
-    """Parameters, figures and score of each set."""
-    settings = context.config.search
-    columns = engine.sweep_metrics(bars, signal, candidates, costs(context), settings.policy, close_at_end=True)
-    figures = pd.DataFrame(columns).to_dict("records")
-    return [
-        {**to_row(parameters), **result, "score": search.score(result, settings.objective, settings.minimum_trades)}
-        for parameters, result in zip(candidates, figures, strict=True)
-    ]
-
-
-def bars_and_signal(context: Context, ticker: str, part: Part) -> tuple[pd.DataFrame, pd.Series]:
-    """Bars of a part and the signal decided at the close of each."""
-    bars = market.bars(context, ticker)
-    bars = bars[part.rows(bars.index)]
-    signals = read_table(context.store, context.run, SIGNALS, ticker, columns=["signal"])["signal"]
-    return bars, signals.reindex(bars.index).fillna(0).astype("int8")
+@lru_cache(maxsize=1)
+def places_for_all(settings: Search) -> Floats:
+    """Where the sets that every ticker is tried with lie in the space."""
+    return samplers.coordinates(space(settings), same_for_all(settings).parameters)
 
 
 def costs(context: Context) -> Costs:
     """Costs of trading as configured."""
-    return Costs(**context.config.costs.model_dump())
+    return Costs(**context.config.costs.model_dump(exclude={"missing_funding"}))
 
 
 if __name__ == "__main__":

@@ -1,23 +1,25 @@
-"""Judge all tickers together: who passes once the number of candidates is counted in; export who did.
+"""Judge all tickers together: who keeps to the rules once luck is counted in; export who does.
 
 python -m jobs.shortlist --config run.toml --store URL --run NAME
 """
 
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
 from jobs import market
-from jobs.stage import Context, Stage, now, require, stage_fingerprint
-from quant import export
+from jobs.stage import Context, Stage, now, plain, require, stage_fingerprint
+from quant import export, portfolio, selection
+from quant.metrics import daily_returns
 from quant.parameters import from_row
-from quant.schemas import SHORTLIST
-from quant.shortlist import shortlist
+from quant.schemas import CORRELATIONS, EQUITY, PARAMETERS, PORTFOLIO, SHORTLIST, frame
+from quant.shortlist import Verdicts, shortlist
 from storage import layout
 from storage.manifest import Manifest, read_manifest, write_manifest
-from storage.tables import write_table
+from storage.tables import read_table, write_table
 
-STAGE = Stage("shortlist", 1, ("search", "backtest"), (SHORTLIST,))
+STAGE = Stage("shortlist", 2, ("search", "placebo", "backtest"), (SHORTLIST, PORTFOLIO, CORRELATIONS))
 
 
 def run(context: Context) -> Manifest:
@@ -29,24 +31,80 @@ def run(context: Context) -> Manifest:
         return done
     searched, judged = require(context, "search"), require(context, "backtest")
     chosen = {ticker: info["chosen"] for ticker, info in searched.tickers.items() if info["chosen"]}
-    frame = shortlist(metrics_frame(judged), trials_frame(chosen), **settings)
-    table = write_table(context.store, context.run, SHORTLIST, frame)
-    write_exports(context, frame, chosen, judged)
+    returns = candidate_returns(context, chosen)
+    verdicts = shortlist(
+        metrics_frame(judged),
+        trials_frame(searched),
+        returns,
+        placebos_frame(require(context, "placebo")),
+        rules=settings,
+    )
+    picks = verdicts.table.loc[verdicts.table["shortlisted"], "ticker"].tolist()
+    picked = returns.reindex(columns=picks).dropna(how="all")
+    frames = {
+        SHORTLIST: verdicts.table,
+        PORTFOLIO: portfolio.equal_weights(picked) if picks else frame(PORTFOLIO, []),
+        CORRELATIONS: portfolio.correlations(picked.reindex(columns=sorted(picks))),
+    }
+    tables = {one: write_table(context.store, context.run, one, table) for one, table in frames.items()}
+    write_exports(context, verdicts.table, chosen, judged)
     manifest = Manifest(
         stage=STAGE.name,
         fingerprint=identity,
         config=settings,
-        versions={"stage": STAGE.version, SHORTLIST.name: SHORTLIST.version},
+        versions={"stage": STAGE.version, **{dataset.name: dataset.version for dataset in STAGE.outputs}},
         inputs={name: require(context, name).result_hash for name in STAGE.inputs},
         tickers={},
-        rows={SHORTLIST.name: table.rows},
-        hashes={SHORTLIST.name: table.hash},
+        rows={dataset.name: table.rows for dataset, table in tables.items()},
+        hashes={dataset.name: table.hash for dataset, table in tables.items()},
         failures=[],
         created=now(),
-        details={"shortlisted": frame.loc[frame["shortlisted"], "ticker"].tolist()},
+        details=plain(
+            {
+                "shortlisted": picks,
+                "portfolio": portfolio.summary(picked),
+                **of_the_market(verdicts, returns),
+            }
+        ),
     )
     write_manifest(context.store, context.run, manifest)
     return manifest
+
+
+def of_the_market(verdicts: Verdicts, returns: pd.DataFrame) -> dict[str, Any]:
+    """What can be said of all candidates together."""
+    table = verdicts.table
+    candidates = table[table["stage"] != "choose"]
+    # all candidates and days at once, so that what they have in common counts
+    ability = selection.superior_predictive_ability(returns.fillna(0.0).to_numpy().T)
+    decay = selection.tuning_decay(candidates["choose_sharpe"], candidates["judge_sharpe"])
+    repetitions = sum(map(len, verdicts.placebo_entries.values()))
+    entries = sum(map(sum, verdicts.placebo_entries.values()))
+    return {
+        "candidates": len(candidates),
+        "effective_candidates": verdicts.effective_candidates,
+        "placebo_entries": verdicts.placebo_entries,
+        # one more than was seen, so that few repetitions do not pass for certainty
+        "false_entries": (entries + 1) / repetitions if repetitions else None,
+        "superior_predictive_ability": ability.consistent,
+        "tuning_decay": asdict(decay),
+    }
+
+
+def candidate_returns(context: Context, chosen: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """Daily returns on the judge part of every ticker that made a profit on choose, NaN on days without bars."""
+    curves = {
+        ticker: read_table(context.store, context.run, EQUITY, ticker, columns=["strategy"])["strategy"]
+        for ticker, row in sorted(chosen.items())
+        if row["total_return"] > 0
+    }
+    return pd.DataFrame({ticker: daily_returns(curve) for ticker, curve in curves.items() if len(curve)})
+
+
+def placebos_frame(manifest: Manifest) -> pd.DataFrame:
+    """What the searches on placebos left, of all tickers."""
+    frames = [pd.DataFrame({"ticker": ticker, **info["columns"]}) for ticker, info in manifest.tickers.items()]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
 def metrics_frame(judged: Manifest) -> pd.DataFrame:
@@ -55,20 +113,36 @@ def metrics_frame(judged: Manifest) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def trials_frame(chosen: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """The chosen trial of every ticker that has one."""
-    return pd.DataFrame([{"ticker": ticker, **row} for ticker, row in chosen.items()])
+def trials_frame(searched: Manifest) -> pd.DataFrame:
+    """The chosen trial of every ticker that has one, and how much of it is luck."""
+    return pd.DataFrame(
+        [
+            {"ticker": ticker, **info["chosen"], **info["evidence"]}
+            for ticker, info in searched.tickers.items()
+            if info["chosen"]
+        ]
+    )
 
 
-def write_exports(context: Context, frame: pd.DataFrame, chosen: dict[str, dict[str, Any]], judged: Manifest) -> None:
-    """Write ``custom_assets.json`` and ``.txt`` for the article's bot."""
+def write_exports(
+    context: Context, verdicts: pd.DataFrame, chosen: dict[str, dict[str, Any]], judged: Manifest
+) -> None:
+    """Write the shortlist as CSV and Parquet, and ``custom_assets.json`` and ``.txt`` for the article's bot."""
+    parameters = pd.DataFrame([{"ticker": ticker, **row} for ticker, row in chosen.items()])
+    parameters = parameters.reindex(columns=["ticker", *(column.name for column in PARAMETERS)])
+    whole = verdicts.merge(parameters, on="ticker", how="left")
+    for name, content in (
+        ("shortlist.csv", whole.to_csv(index=False, lineterminator="\n").encode()),
+        ("shortlist.parquet", whole.to_parquet(index=False)),
+    ):
+        context.store.write(layout.export(context.run, name), content)
     ingested = market.of(context)
     part = market.parts(context, ingested)["judge"]
     figures = {
         ticker: row for ticker, info in judged.tickers.items() for row in info["metrics"] if row["part"] == "judge"
     }
     assets = export.custom_assets(
-        frame,
+        verdicts,
         {ticker: from_row(row) for ticker, row in chosen.items()},
         figures,
         optimizer_used=f"{context.config.search.sampler} - {context.config.search.objective}",

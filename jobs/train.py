@@ -33,23 +33,37 @@ class TrainingTickersError(ValueError):
     """Tickers to train on that the run does not have."""
 
 
+class AnotherModelError(ValueError):
+    """The model of the run that is judged again is not the configured one."""
+
+
 def run(context: Context) -> Manifest:
-    """Bring the model of the run up to date."""
-    settings = {
-        **context.config.train.model_dump(),
-        "features": context.config.features.set,
-        "commission": context.config.costs.commission,
-        "parts": {name: [str(p.start), str(p.end)] for name, p in market.parts(context, market.of(context)).items()},
-        "versions": {"architecture": network.ARCHITECTURES[context.config.train.architecture].version},
-    }
+    """Bring the model of the run up to date; where an earlier run is judged again, it is that run's."""
+    before = market.earlier(context)
+    settings: dict[str, Any] = (
+        {"adopted": require(before, STAGE.name).result_hash}
+        if before
+        else {
+            **context.config.train.model_dump(),
+            "features": context.config.features.set,
+            "commission": context.config.costs.commission,
+            "parts": {
+                name: [str(p.start), str(p.end)] for name, p in market.parts(context, market.of(context)).items()
+            },
+            "versions": {"architecture": network.ARCHITECTURES[context.config.train.architecture].version},
+        }
+    )
     identity = stage_fingerprint(context, STAGE, settings)
     done = read_manifest(context.store, context.run, STAGE.name)
     if done is not None and done.fingerprint == identity:
         logger.info("%s: unchanged", STAGE.name)
         return done
-    tickers = training_tickers(context)
-    logger.info("train: learning from %s", ", ".join(tickers))
-    card = _train(context, identity, tickers)
+    if before:
+        card = adopt(context, before)
+    else:
+        tickers = training_tickers(context)
+        logger.info("train: learning from %s", ", ".join(tickers))
+        card = _train(context, identity, tickers)
     manifest = Manifest(
         stage=STAGE.name,
         fingerprint=identity,
@@ -66,6 +80,32 @@ def run(context: Context) -> Manifest:
     write_manifest(context.store, context.run, manifest)
     context.store.delete_prefix(layout.checkpoints(context.run, STAGE.name))
     return manifest
+
+
+def adopt(context: Context, before: Context) -> dict[str, Any]:
+    """Copy the model folder of an earlier run, and return its card.
+
+    Raises
+    ------
+    AnotherModelError
+        If the configuration names other features, another architecture or another length of window than the model's.
+    """
+    card = require(before, STAGE.name).details
+    settings = context.config.train
+    theirs = {"features.set": card["features"]["set"], **{f"train.{n}": card[n] for n in ("architecture", "steps")}}
+    ours = {"features.set": context.config.features.set}
+    ours |= {"train.architecture": settings.architecture, "train.steps": settings.steps}
+    for name, value in theirs.items():
+        if ours[name] != value:
+            raise AnotherModelError(
+                f"{name} is {ours[name]!r}, and the model of run '{before.run}' was made with {value!r}. "
+                "Judge it again with the configuration of that run."
+            )
+    for name in (MODEL, SCALER, CARD):
+        content = context.store.read(layout.model(before.run, settings.architecture, name))
+        context.store.write(layout.model(context.run, settings.architecture, name), content)
+    logger.info("train: the model is that of run '%s'", before.run)
+    return card
 
 
 def training_tickers(context: Context) -> list[str]:

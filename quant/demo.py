@@ -21,7 +21,7 @@ from scipy.signal import lfilter
 Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
 
-VERSION = 1
+VERSION = 2
 BAR = pd.Timedelta(minutes=15)
 
 MAJORS = ("demo:MAJOR1USDT", "demo:MAJOR2USDT", "demo:MAJOR3USDT", "demo:MAJOR4USDT")
@@ -110,9 +110,9 @@ class DemoMarket:
 
     seed: int = 0
     tickers: int = 40
-    bars: int = 210_240
+    bars: int = 420_480
     edge: float = 1.0
-    start: str = "2020-01-01"
+    start: str = "2014-01-01"
 
     def __post_init__(self) -> None:
         """Refuse a market that cannot be."""

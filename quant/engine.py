@@ -20,7 +20,18 @@ from quant.bracket_input import POLICIES, Policy, check_policy, prices, signals
 from quant.costs import Costs
 from quant.parameters import BracketError, BracketParameters, to_columns
 
-__all__ = ["POLICIES", "Costs", "Policy", "Replay", "replay", "sweep", "sweep_metrics"]
+__all__ = [
+    "POLICIES",
+    "Costs",
+    "Metrics",
+    "ParameterSets",
+    "Policy",
+    "Replay",
+    "prepare",
+    "replay",
+    "sweep",
+    "sweep_metrics",
+]
 
 TRADES = ("size", "entry_bar", "exit_bar", "entry_price", "exit_price", "pnl", "commission")
 EXITS = ("order", "stop", "target", "liquidation", "ruin")
@@ -41,11 +52,36 @@ _NOT_IN_LANES = [kernels.LIMIT_LONG, kernels.LIMIT_SHORT, kernels.ACTIVATION]
 Signal = pd.Series | NDArray[Any]
 
 
+class ParameterSets(NamedTuple):
+    """Parameter sets as the kernels take them.
+
+    ``matrix`` is sets × the parameter columns of `quant.engine_kernels`, NaN for a part that is off. ``tables`` holds
+    the rows (bars, fraction) of all time tables, one set after the other, each by falling bars; that of set k is
+    ``tables[rows[k]:rows[k + 1]]``. ``columns`` are as `quant.parameters.to_columns` makes them.
+    """
+
+    parameters: tuple[BracketParameters, ...]
+    matrix: NDArray[np.float64]
+    tables: NDArray[np.float64]
+    rows: NDArray[np.int64]
+    columns: dict[str, Any]
+
+
+Sets = Sequence[BracketParameters] | ParameterSets
+
+
 class Replay(NamedTuple):
     """Trades in order of their exit, and the equity at the close of each bar."""
 
     trades: pd.DataFrame
     equity: pd.Series
+
+
+class Metrics(NamedTuple):
+    """Figures of many sets, a column each, and their daily returns, sets × days."""
+
+    figures: dict[str, NDArray[Any]]
+    returns: NDArray[np.float64]
 
 
 def replay(
@@ -83,13 +119,22 @@ def replay(
         If an input is not as above, ``stack`` is asked for with costs that backtesting.py does not know, or the
         maintenance margin is not below 1 / leverage.
     """
-    run = _checked(bars, signal, [parameters], costs, policy, funding, limit_bars, close_at_end)
-    sets, tables, _ = parameter_matrix([parameters])
+    chosen = prepare([parameters])
+    run = _checked(bars, signal, chosen, costs, policy, funding, limit_bars, close_at_end)
     found = np.empty((_room(policy, len(bars)), len(kernels.TRADE_COLUMNS)))
     equity = np.empty(len(bars))
     if policy == "stack":
         count = kernels.stack(
-            *run.prices, run.signal, sets[0], tables, run.costs, limit_bars, run.border, _COMPENSATED, found, equity
+            *run.prices,
+            run.signal,
+            chosen.matrix[0],
+            chosen.tables,
+            run.costs,
+            limit_bars,
+            run.border,
+            _COMPENSATED,
+            found,
+            equity,
         )
         _check_room(count < 0)
     else:
@@ -97,8 +142,8 @@ def replay(
             *run.prices,
             run.signal,
             run.funding,
-            sets[0],
-            tables,
+            chosen.matrix[0],
+            chosen.tables,
             run.costs,
             _CODES[policy],
             limit_bars,
@@ -114,7 +159,7 @@ def replay(
 def sweep(
     bars: pd.DataFrame,
     signal: Signal,
-    parameters: Sequence[BracketParameters],
+    parameters: Sets,
     costs: Costs,
     policy: Policy = "reverse",
     *,
@@ -127,7 +172,7 @@ def sweep(
     Parameters
     ----------
     parameters
-        The sets; the rest is as for :func:`replay`.
+        The sets, or what :func:`prepare` made of them; the rest is as for :func:`replay`.
 
     Returns
     -------
@@ -140,61 +185,108 @@ def sweep(
     BracketError
         As :func:`replay`, or if no set is given.
     """
-    run = _checked(bars, signal, parameters, costs, policy, funding, limit_bars, close_at_end)
+    chosen = _prepared(parameters)
+    run = _checked(bars, signal, chosen, costs, policy, funding, limit_bars, close_at_end)
     index = pd.DatetimeIndex(bars.index)
     days = engine_figures.calendar(index)
     figures = engine_figures.figures(
-        _sweep(run, parameters, policy, limit_bars, days), index, days, run.prices[-1], costs.cash
+        _sweep(run, chosen, policy, limit_bars, days, np.empty((len(chosen.matrix), 0))),
+        index,
+        days,
+        run.prices[-1],
+        costs.cash,
     )
-    return pd.DataFrame({**to_columns(parameters), **figures}, copy=False)
+    return pd.DataFrame({**chosen.columns, **figures}, copy=False)
 
 
 def sweep_metrics(
     bars: pd.DataFrame,
     signal: Signal,
-    parameters: Sequence[BracketParameters],
+    parameters: Sets,
     costs: Costs,
     policy: Policy = "reverse",
     *,
     funding: pd.Series | None = None,
     limit_bars: int = 1,
     close_at_end: bool = False,
-) -> dict[str, NDArray[Any]]:
-    """Do what :func:`sweep` does, and return the columns `quant.schemas.FIGURES`, as `quant.metrics` defines them."""
-    run = _checked(bars, signal, parameters, costs, policy, funding, limit_bars, close_at_end)
+) -> Metrics:
+    """Do what :func:`sweep` does, with the figures and the daily returns that `quant.metrics` defines.
+
+    Returns
+    -------
+    figures
+        The columns `quant.schemas.FIGURES`, one value a set.
+    returns
+        Sets × UTC days from the first to the last, as :func:`quant.metrics.daily_returns`. It is the only thing that
+        grows with sets × time: hand in the sets in batches where there are very many.
+    """
+    chosen = _prepared(parameters)
+    run = _checked(bars, signal, chosen, costs, policy, funding, limit_bars, close_at_end)
     index = pd.DatetimeIndex(bars.index)
-    sums = _sweep(run, parameters, policy, limit_bars, engine_figures.metrics_calendar(index))
-    return engine_figures.metrics_figures(sums, index, costs.cash)
+    days = engine_figures.metrics_calendar(index)
+    changes = np.empty((len(chosen.matrix), len(days.day_ends) - 1))
+    sums = _sweep(run, chosen, policy, limit_bars, days, changes)
+    figures = engine_figures.metrics_figures(sums, index, costs.cash)
+    return Metrics(figures, engine_figures.on_every_day(changes, days, index))
+
+
+def prepare(parameters: Sequence[BracketParameters]) -> ParameterSets:
+    """Bring parameter sets into the form that the kernels take: once, where many assets are replayed with the same.
+
+    Raises
+    ------
+    BracketError
+        If there are none.
+    """
+    if not parameters:
+        raise BracketError("there are no parameter sets to sweep; needed: one or more")
+    sets = np.array([_FRACTIONS(chosen) for chosen in parameters], dtype=np.float64)
+    pairs = [pair for chosen in parameters for pair in reversed(chosen.minimum_profit or ())]
+    lengths = [len(chosen.minimum_profit or ()) for chosen in parameters]
+    tables = np.array(pairs, dtype=np.float64).reshape(-1, 2)
+    rows = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return ParameterSets(tuple(parameters), sets, tables, rows, to_columns(parameters))
+
+
+def _prepared(parameters: Sets) -> ParameterSets:
+    return parameters if isinstance(parameters, ParameterSets) else prepare(parameters)
 
 
 def _sweep(
-    run: "_Run", parameters: Sequence[BracketParameters], policy: Policy, limit_bars: int, days: engine_figures.Calendar
+    run: "_Run",
+    chosen: ParameterSets,
+    policy: Policy,
+    limit_bars: int,
+    days: engine_figures.Calendar,
+    returns: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Sets × `quant.engine_kernels.SUMS`."""
-    sets, tables, rows = parameter_matrix(parameters)
+    """Sets × `quant.engine_kernels.SUMS`; the changes from day to day are written into ``returns``, unless empty."""
+    sets = chosen.matrix
     sums = np.empty((len(sets), len(kernels.SUMS)))
     left = np.ones(len(sets), dtype=bool)
     if policy != "stack" and run.like_the_library:
-        left = ~np.isnan(sets[:, _NOT_IN_LANES]).all(axis=1) | (np.diff(rows) > 0)
+        left = ~np.isnan(sets[:, _NOT_IN_LANES]).all(axis=1) | (np.diff(chosen.rows) > 0)
         together = np.flatnonzero(~left)
         plan = kernels.plan(*run.prices[1:], run.signal, run.border, days.day_ends, kernels.LONGEST_STRETCH)
         blocks = -(-len(together) // kernels.LANES)
         for block in np.array_split(together, blocks) if blocks else []:
             part, redo = np.empty((len(block), sums.shape[1])), np.empty(len(block), dtype=bool)
+            daily = np.empty((len(block), returns.shape[1]))
             kernels.sweep_lanes(
-                *run.prices, *plan, sets[block], run.costs, _CODES[policy], days.times, days.day_ends, part, redo
+                *run.prices, *plan, sets[block], run.costs, _CODES[policy], days.times, days.day_ends, part, daily, redo
             )
-            sums[block], left[block] = part, redo
+            sums[block], returns[block], left[block] = part, daily, redo
     if left.any():
-        sets, tables, rows = parameter_matrix([chosen for chosen, alone in zip(parameters, left, strict=True) if alone])
-        part = np.empty((len(sets), sums.shape[1]))
+        if not left.all():
+            chosen = prepare([one for one, alone in zip(chosen.parameters, left, strict=True) if alone])
+        part, daily = np.empty((len(chosen.matrix), sums.shape[1])), np.empty((len(chosen.matrix), returns.shape[1]))
         failed = kernels.sweep_plain(
             *run.prices,
             run.signal,
             run.funding,
-            sets,
-            tables,
-            rows,
+            chosen.matrix,
+            chosen.tables,
+            chosen.rows,
             run.costs,
             _CODES[policy],
             limit_bars,
@@ -203,31 +295,11 @@ def _sweep(
             days.times,
             days.day_ends,
             part,
+            daily,
         )
         _check_room(failed >= 0)
-        sums[left] = part
+        sums[left], returns[left] = part, daily
     return sums
-
-
-def parameter_matrix(
-    parameters: Sequence[BracketParameters],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Bring parameter sets into the form that the kernels take.
-
-    Returns
-    -------
-    sets
-        Sets × the parameter columns of `quant.engine_kernels`, NaN for a part that is off.
-    tables
-        Rows (bars, fraction) of all time tables, one set after the other, each by falling bars.
-    rows
-        Sets + 1 positions: the table of set k is ``tables[rows[k]:rows[k + 1]]``.
-    """
-    sets = np.array([_FRACTIONS(chosen) for chosen in parameters], dtype=np.float64)
-    pairs = [pair for chosen in parameters for pair in reversed(chosen.minimum_profit or ())]
-    lengths = [len(chosen.minimum_profit or ()) for chosen in parameters]
-    tables = np.array(pairs, dtype=np.float64).reshape(-1, 2)
-    return sets, tables, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 class _Run(NamedTuple):
@@ -244,7 +316,7 @@ class _Run(NamedTuple):
 def _checked(
     bars: pd.DataFrame,
     signal: Signal,
-    parameters: Sequence[BracketParameters],
+    chosen: ParameterSets,
     costs: Costs,
     policy: Policy,
     funding: pd.Series | None,
@@ -258,9 +330,7 @@ def _checked(
             f"{beyond[0]} is set with the policy stack, which follows backtesting.py alone; "
             "allowed: the policies reverse and exclusive, or its default"
         )
-    if not len(parameters):
-        raise BracketError("there are no parameter sets to sweep; needed: one or more")
-    highest = max(chosen.leverage for chosen in parameters)
+    highest = chosen.matrix[:, kernels.LEVERAGE].max()
     if costs.maintenance_margin >= 1 / highest:
         raise BracketError(
             f"maintenance_margin is {costs.maintenance_margin} at leverage {highest:g}; allowed: below 1 / leverage, "

@@ -53,6 +53,27 @@ def metrics_calendar(index: pd.DatetimeIndex) -> Calendar:
     return Calendar(index.asi8.copy(), np.append(0, ends[ends > 0]), DAYS_A_YEAR, 1)
 
 
+def on_every_day(changes: NDArray[np.float64], days: Calendar, index: pd.DatetimeIndex) -> NDArray[np.float64]:
+    """Put the changes between the day ends of :func:`metrics_calendar` on all days from the first to the last.
+
+    Parameters
+    ----------
+    changes
+        Runs × (day ends − 1).
+
+    Returns
+    -------
+    Runs × days, 0 on days without bars.
+    """
+    number = index.asi8[days.day_ends] // _in_units(pd.Timedelta(days=1), index)
+    first, last = number[0], number[-1]
+    if len(number) - 1 == last - first + 1:
+        return changes
+    returns = np.zeros((len(changes), int(last - first) + 1))
+    returns[:, number[1:] - first] = changes
+    return returns
+
+
 def metrics_figures(sums: NDArray[np.float64], index: pd.DatetimeIndex, cash: float) -> dict[str, NDArray[Any]]:
     """The columns `quant.schemas.FIGURES`, by the definitions of `quant.metrics`, of each row of sums.
 

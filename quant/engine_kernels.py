@@ -6,7 +6,7 @@ ask for ``==``. No fast-math anywhere: it would let the compiler reorder sums an
 
 Arrays
 ------
-Prices are float64, one a bar. ``set_`` is one row of `quant.engine.parameter_matrix`, with NaN for a part that is off.
+Prices are float64, one a bar. ``set_`` is one row of `quant.engine.ParameterSets.matrix`, NaN for a part that is off.
 Trades are written into ``trades``, columns as `TRADE_COLUMNS`, in order of their exit, and equity into ``equity``.
 """
 
@@ -659,8 +659,8 @@ def _drop(orders, queue, queued, opened, trade):
 
 
 @_compiled
-def summarise(equity, trades, count, times, day_ends, overlaps, sums):
-    """Write the `SUMS` of one run: everything that its figures need.
+def summarise(equity, trades, count, times, day_ends, overlaps, sums, returns):
+    """Write the `SUMS` of one run: everything that its figures need; and the daily ``returns``, unless it is empty.
 
     ``times`` are those of the bars in units of their index, ``day_ends`` the last bar of each day, and ``overlaps``
     says whether trades may be open at the same time.
@@ -712,13 +712,14 @@ def summarise(equity, trades, count, times, day_ends, overlaps, sums):
     sums[DRAWDOWN_COUNT] = segments
     sums[DRAWDOWN_DURATION_SUM] = spans
     sums[DRAWDOWN_DURATION_MAX] = longest
-    _summarise_days(equity, day_ends, sums)
+    _summarise_days(equity, day_ends, sums, returns)
     _summarise_trades(trades, count, times, bars, overlaps, sums)
 
 
 @_compiled
-def _summarise_days(equity, day_ends, sums):
+def _summarise_days(equity, day_ends, sums, returns):
     days = len(day_ends)
+    returns[:] = 0.0
     product, logarithm, mean, below = 1.0, 0.0, 0.0, 0.0
     ruined = False
     for day in range(1, days):
@@ -728,6 +729,8 @@ def _summarise_days(equity, day_ends, sums):
         if math.isnan(change):  # 0 / 0 after ruin, which the library drops
             days = day
             break
+        if len(returns) > 0:
+            returns[day - 1] = change
         mean += change
         below += min(change, 0.0) ** 2
         ruined = ruined or change <= -1.0
@@ -830,8 +833,12 @@ def sweep_plain(
     times,
     day_ends,
     sums,
+    returns,
 ):
-    """Replay every parameter set on its own and write its `SUMS`; return the first that found no room, or -1."""
+    """Replay every parameter set on its own and write its `SUMS`; return the first that found no room, or -1.
+
+    ``returns`` is sets × the changes from one day's end to the next, or sets × 0 where they are not asked for.
+    """
     bars = len(close)
     trades = np.empty(((2 if policy == STACK else 1) * bars + 1, len(TRADE_COLUMNS)))
     equity = np.empty(bars)
@@ -872,7 +879,7 @@ def sweep_plain(
                 trades,
                 equity,
             )
-        summarise(equity, trades, count, times, day_ends, policy == STACK, sums[row])
+        summarise(equity, trades, count, times, day_ends, policy == STACK, sums[row], returns[row])
     return -1
 
 
@@ -1165,7 +1172,9 @@ def _order_at(signal, bar, border):
 
 
 @_compiled
-def sweep_lanes(open_, high, low, close, stretches, extremes, sets, costs, policy, times, day_ends, sums, redo):
+def sweep_lanes(
+    open_, high, low, close, stretches, extremes, sets, costs, policy, times, day_ends, sums, returns, redo
+):
     """Replay up to `LANES` parameter sets of stops and targets at once; mark in ``redo`` those left to `single`."""
     bars = len(close)
     count = len(sets)
@@ -1231,6 +1240,9 @@ def sweep_lanes(open_, high, low, close, stretches, extremes, sets, costs, polic
         lane = np.uint64(place)
         redo[place] = _conclude(state, lane, close[bars - 1], bars - 1, times, sums[place])
     _summarise_lane_days(days, width, sums)
+    for place in range(count):
+        for day in range(returns.shape[1]):
+            returns[place, day] = days[day + 1, place]
 
 
 @_compiled
@@ -1268,7 +1280,10 @@ def _conclude(state, lane, closed, last, times, sums):
 
 @_compiled
 def _summarise_lane_days(days, width, sums):
-    """Do for all lanes what `_summarise_days` does for one; a ruined lane is done again anyway."""
+    """Do for all lanes what `_summarise_days` does for one; a ruined lane is done again anyway.
+
+    The changes take the place of the equity at the end of their day.
+    """
     changes = len(days) - 1
     if changes < 1:
         for place in range(len(sums)):

@@ -108,26 +108,32 @@ def buy_and_hold(bars: pd.DataFrame, commission: float) -> pd.Series:
     return _by_day(equity)
 
 
-def trades_frame(stats: Mapping[str, Any] | pd.Series) -> pd.DataFrame:
+def trades_frame(trades: pd.DataFrame, times: pd.DatetimeIndex) -> pd.DataFrame:
     """Return the closed trades of one run with the columns of ``quant.schemas.TRADES``, in order of exit.
 
-    Times are those of the bars that the run was given.
+    Parameters
+    ----------
+    trades
+        As :func:`quant.engine.replay` returns them.
+    times
+        Those of the bars that the run was given.
     """
-    trades: pd.DataFrame = stats["_trades"].sort_values(["ExitBar", "EntryBar"], kind="stable")
-    times: pd.Index = stats["_equity_curve"].index
-    size = trades["Size"].to_numpy(dtype=np.float64)
+    trades = trades.sort_values(["exit_bar", "entry_bar"], kind="stable")
+    value = trades["size"].abs() * trades["entry_price"]
     return pd.DataFrame(
         {
             "number": np.arange(len(trades), dtype=np.int64),
-            "side": pd.Series(np.where(size > 0, "long", "short"), dtype="str").array,
-            "size": size,
-            "entry_time": times.take(trades["EntryBar"].to_numpy(dtype=np.intp)),
-            "exit_time": times.take(trades["ExitBar"].to_numpy(dtype=np.intp)),
-            "entry_price": trades["EntryPrice"].to_numpy(dtype=np.float64),
-            "exit_price": trades["ExitPrice"].to_numpy(dtype=np.float64),
-            "pnl": trades["PnL"].to_numpy(dtype=np.float64),
-            "commission": trades["Commission"].to_numpy(dtype=np.float64),
-            "trade_return": trades["ReturnPct"].to_numpy(dtype=np.float64),
+            "side": pd.Series(np.where(trades["size"] > 0, "long", "short"), dtype="str").array,
+            "size": trades["size"].to_numpy(),
+            "entry_time": times.take(trades["entry_bar"].to_numpy(dtype=np.intp)),
+            "exit_time": times.take(trades["exit_bar"].to_numpy(dtype=np.intp)),
+            "entry_price": trades["entry_price"].to_numpy(),
+            "exit_price": trades["exit_price"].to_numpy(),
+            "pnl": trades["pnl"].to_numpy(),
+            "commission": trades["commission"].to_numpy(),
+            "trade_return": (trades["pnl"] / value).to_numpy(),
+            "funding": trades["funding"].to_numpy(),
+            "exit": pd.Series(trades["exit"].to_numpy(), dtype="str").array,
         }
     )
 

@@ -23,6 +23,7 @@ from plotly.offline import get_plotlyjs
 from quant import report_figures as figures
 from quant import report_words as words
 from quant.schemas import FAILURES, METRICS, SHORTLIST
+from quant.shortlist import RULES
 
 QUALITY_COLUMNS = ("ticker", "rows", "first", "last", "gaps", "quarantined")
 HISTORY_COLUMNS = ("epoch", "loss", "validation_loss", "macro_f1")
@@ -32,26 +33,26 @@ SHORTLISTED_COLUMNS = {
     "judge_return": "Return",
     "buy_and_hold_return": "Buy and hold",
     "judge_sharpe": "Sharpe, 90% interval",
+    "deflated_sharpe": "Deflated Sharpe",
+    "false_discovery_rate": "False-discovery rate",
     "judge_trades": "Trades",
     "win_rate": "Win rate",
     "profit_factor": "Profit factor",
     "max_drawdown": "Max drawdown",
-    "p_value": "p",
-    "q_value": "q",
 }
 REJECTED_COLUMNS = {
     "stage": "Stopped at",
     "reason": "Why",
     "choose_sharpe": "Sharpe on choose",
     "judge_sharpe": "Sharpe on judge",
+    "deflated_sharpe": "Deflated Sharpe",
+    "false_discovery_rate": "False-discovery rate",
     "judge_return": "Return",
     "buy_and_hold_return": "Buy and hold",
     "judge_trades": "Trades",
-    "p_value": "p",
-    "q_value": "q",
 }
 _TIPS = {"judge_sharpe": "sharpe", "judge_trades": "trades"}
-_SMALLEST_FIRST = ("rank", "ticker", "stage", "reason", "p_value", "q_value")
+_SMALLEST_FIRST = ("rank", "ticker", "stage", "reason", "false_discovery_rate")
 
 
 class ReportError(ValueError):
@@ -105,8 +106,13 @@ class ReportContent:
         Ticker → ``schemas.EQUITY`` frame indexed by time (or with a column ``time``); tickers may be missing.
     trials
         Parameter sets tried a ticker.
-    false_discovery_rate
-        Share of false entries that the shortlist accepts.
+    rules
+        Rule of the shortlist → its bound (see ``quant.shortlist.RULES``); None or no entry for one that is off.
+    market
+        What can be said of all candidates together: candidates, effective_candidates, placebo_entries, false_entries,
+        superior_predictive_ability and tuning_decay, as in the manifest of the shortlist; any may be null or missing.
+    uncharged
+        Costs that trading would have had and that were left out, in words.
     failures
         ``schemas.FAILURES``.
     parameters
@@ -132,7 +138,9 @@ class ReportContent:
     metrics: pd.DataFrame
     equity: Mapping[str, pd.DataFrame]
     trials: int
-    false_discovery_rate: float
+    rules: Mapping[str, float | None]
+    market: Mapping[str, Any]
+    uncharged: tuple[str, ...]
     failures: pd.DataFrame
     parameters: pd.DataFrame | None = None
     label_balance: pd.DataFrame | None = None
@@ -147,9 +155,12 @@ def render(content: ReportContent) -> str:
     Raises
     ------
     ReportError
-        If a frame lacks a column, a ticker has more than one verdict, or the confusion matrix is not 3 × 3.
+        If a frame lacks a column, a ticker has more than one verdict, a rule is unknown, or the confusion matrix is
+        not 3 × 3.
     """
     _check(content)
+    table = figures.with_derived(content.shortlist)
+    rules = figures.rule_table(content.rules, table)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "ensure_ascii": False, "separators": (",", ":")}
     script, library = _asset("page.js"), get_plotlyjs()
@@ -161,11 +172,15 @@ def render(content: ReportContent) -> str:
         script_hash=_policy_hash(script),
         library_hash=_policy_hash(library),
         library=_compressed(library),
-        data=_data(content),
+        data=_data(content, table) | {"rules": rules},
         **_verdict(content),
         funnel=_funnel(content),
-        shortlisted=_table(content, content.shortlist[content.shortlist["shortlisted"]], SHORTLISTED_COLUMNS),
-        rejected=_table(content, content.shortlist[~content.shortlist["shortlisted"]], REJECTED_COLUMNS),
+        rules=rules,
+        placebos=words.placebo_sentence(content.market, int(table["shortlisted"].sum())),
+        together=words.candidates_sentence(content.market),
+        decay=words.decay_sentence(content.market),
+        shortlisted=_table(content, table[table["shortlisted"]], SHORTLISTED_COLUMNS),
+        rejected=_table(content, table[~table["shortlisted"]], REJECTED_COLUMNS),
         timeline=figures.timeline(content.parts),
         labels=None if content.label_balance is None else figures.label_bars(content.label_balance),
         model=None if content.evaluation is None else figures.model_summary(content.evaluation.confusion),
@@ -203,6 +218,9 @@ def _check(content: ReportContent) -> None:
             raise ReportError(
                 f"evaluation.confusion has the shape {content.evaluation.confusion.shape}; allowed: (3, 3)"
             )
+    unknown = set(content.rules) - {rule.name for rule in RULES}
+    if unknown:
+        raise ReportError(f"there is no rule {min(unknown)!r}; allowed: {', '.join(rule.name for rule in RULES)}")
     repeated = content.shortlist["ticker"][content.shortlist["ticker"].duplicated()]
     if len(repeated):
         raise ReportError(f"the shortlist holds {repeated.iloc[0]!r} more than once; allowed: one verdict a ticker")
@@ -244,7 +262,7 @@ def _funnel(content: ReportContent) -> list[dict[str, Any]]:
         ("Processed without failure", len(table)),
         ("Traded on the choose part", int(table["ticker"].isin(traded).sum())),
         ("Candidates: positive on choose", int(table["stage"].isin(["judge", "shortlisted"]).sum())),
-        ("Shortlisted: significant on judge", int(table["shortlisted"].sum())),
+        ("Shortlisted: passed every rule", int(table["shortlisted"].sum())),
     )
     whole = max(steps[0][1], 1)
     return [{"label": label, "count": words.count(number), "share": number / whole} for label, number in steps]
@@ -277,7 +295,7 @@ def _table(content: ReportContent, rows: pd.DataFrame, columns: Mapping[str, str
     }
 
 
-def _data(content: ReportContent) -> dict[str, Any]:
+def _data(content: ReportContent, table: pd.DataFrame) -> dict[str, Any]:
     """What the script draws and opens: all numbers of the charts, all texts of the rows."""
     axes, curves = figures.equity_data(content.equity)
     metrics = {(row["ticker"], row["part"]): row for row in content.metrics.to_dict("records")}
@@ -288,10 +306,12 @@ def _data(content: ReportContent) -> dict[str, Any]:
             "statistics": figures.detail_rows(
                 record, metrics.get((record["ticker"], "choose"), {}), metrics.get((record["ticker"], "judge"), {})
             ),
+            "rules": figures.rule_rows(record, content.rules),
+            "evidence": figures.evidence_rows(record),
             "parameters": figures.parameter_rows(chosen[record["ticker"]]) if record["ticker"] in chosen else None,
             "equity": curves.get(str(record["ticker"])),
         }
-        for record in content.shortlist.to_dict("records")
+        for record in table.to_dict("records")
     }
     return {
         "axes": axes,

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from quant import report_words as words
+from quant.shortlist import RULES, Rule
 
 MAXIMUM_POINTS = 300
 
@@ -62,16 +63,81 @@ _FORMATS = {
     "rank": words.count,
     "judge_trades": words.count,
     "choose_sharpe": words.decimal,
+    "judge_sharpe": words.decimal,
     "profit_factor": words.decimal,
     "win_rate": words.percent,
     "max_drawdown": words.percent,
+    "drawdown": words.percent,
+    "judge_return": lambda value: words.percent(value, signed=True),
+    "expectancy": lambda value: words.percent(value, signed=True, digits=2),
     "p_value": words.probability,
     "q_value": words.probability,
+    "false_discovery_rate": words.probability,
+    "deflated_sharpe": words.probability,
+    "choose_deflated_sharpe": words.probability,
+    "overfitting": words.probability,
+    "effective_trials": words.decimal,
+    "stability": words.decimal,
+    "walk_forward_sharpe": words.decimal,
+}
+_CHOOSE_EVIDENCE = ("effective_trials", "choose_deflated_sharpe", "overfitting", "stability", "walk_forward_sharpe")
+_RULE_TIPS = {
+    "judge_trades": "trades",
+    "judge_sharpe": "sharpe",
+    "drawdown": "max_drawdown",
 }
 
 
+def with_derived(shortlist: pd.DataFrame) -> pd.DataFrame:
+    """The shortlist with the figures that rules bound and that the dataset does not hold as such."""
+    own, placebo, fall = (
+        shortlist[name].to_numpy(dtype=np.float64, na_value=np.nan)
+        for name in ("q_value", "placebo_q_value", "max_drawdown")
+    )
+    return shortlist.assign(false_discovery_rate=np.fmax(own, placebo), drawdown=-fall)
+
+
+def rules_in_force(bounds: Mapping[str, float | None]) -> list[tuple[Rule, float]]:
+    """The rules that are on, with their bounds."""
+    return [(rule, float(bound)) for rule in RULES if (bound := bounds.get(rule.name)) is not None]
+
+
+def rule_table(bounds: Mapping[str, float | None], shortlist: pd.DataFrame) -> list[dict[str, str]]:
+    """The rules that are on: what each is called and explained by, what it needs, how many candidates passed it."""
+    candidates = shortlist.loc[shortlist["stage"] != "choose", "passed"]
+    passed = [names for listed in candidates for names in str(listed).split(", ")]
+    return [
+        {
+            "label": rule.label[:1].upper() + rule.label[1:],
+            "tip": words.GLOSSARY[_RULE_TIPS.get(rule.column, rule.column)][1],
+            "needed": f"{rule.sign} {_FORMATS[rule.column](bound)}",
+            "passed": f"{passed.count(rule.name):,} of {len(candidates):,}",
+        }
+        for rule, bound in rules_in_force(bounds)
+    ]
+
+
+def rule_rows(verdict: Record, bounds: Mapping[str, float | None]) -> list[list[str]] | None:
+    """The figure of one ticker under each rule that is on, and passed or failed; None where it was no candidate."""
+    if verdict["stage"] == "choose":
+        return None
+    passed, failed = (str(verdict[name]).split(", ") for name in ("passed", "failed"))
+    return [
+        [
+            _FORMATS[rule.column](value_of(verdict, rule.column)),
+            "passed" if rule.name in passed else "failed" if rule.name in failed else words.MISSING,
+        ]
+        for rule, _ in rules_in_force(bounds)
+    ]
+
+
+def evidence_rows(verdict: Record) -> list[list[str]]:
+    """How much of the search's result is luck, as rows (glossary key, figure)."""
+    return [[name, _FORMATS[name](value_of(verdict, name))] for name in _CHOOSE_EVIDENCE]
+
+
 def thin_equity(equity: pd.DataFrame) -> dict[str, list[Any]]:
-    """An equity frame as at most 300 points: days as text, multiples of cash rounded to 4 decimals.
+    """An equity frame as at most 300 points: days as text, multiples of cash rounded to 5 significant digits.
 
     The first and the last point always stay; a null is None, which breaks the line.
     """
@@ -80,7 +146,7 @@ def thin_equity(equity: pd.DataFrame) -> dict[str, list[Any]]:
     times = times[kept]
     pattern = "%Y-%m-%d" if bool((times == times.normalize()).all()) else "%Y-%m-%d %H:%M"
     curves = {
-        name: [None if np.isnan(value) else round(float(value), 4) for value in equity[name].to_numpy(float)[kept]]
+        name: [None if np.isnan(value) else float(f"{value:.5g}") for value in equity[name].to_numpy(float)[kept]]
         for name in ("strategy", "buy_and_hold")
     }
     return {"times": times.strftime(pattern).tolist(), **curves}
@@ -131,6 +197,8 @@ def detail_rows(verdict: Record, choose: Record, judge: Record) -> list[list[str
         ("probabilistic_sharpe", words.probability(value_of(judge, "probabilistic_sharpe"))),
         ("p_value", words.probability(value_of(verdict, "p_value"))),
         ("q_value", words.probability(value_of(verdict, "q_value"))),
+        ("placebo_q_value", words.probability(value_of(verdict, "placebo_q_value"))),
+        ("deflated_sharpe", words.probability(value_of(verdict, "deflated_sharpe"))),
     ]
     return rows + [[key, "", text, ""] for key, text in only_judged]
 

@@ -1,5 +1,8 @@
 """How the report speaks: numbers formatted for people, and every statistic in plain words."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import pandas as pd
 
 MISSING = "–"
@@ -34,8 +37,53 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     ),
     "q_value": (
         "q-value",
-        "The p-value corrected for how many tickers were judged. The shortlist is cut on this one: among the "
-        "tickers below the limit, at most that share is expected to be there by luck.",
+        "The p-value corrected for how many candidates were judged (Benjamini and Hochberg's procedure).",
+    ),
+    "placebo_q_value": (
+        "q-value by placebo",
+        "Share of false entries that the placebos foretell among the candidates with a result as strong as this one.",
+    ),
+    "false_discovery_rate": (
+        "False-discovery rate",
+        "Share of the entries expected to be there by luck if the shortlist ended with this ticker: the larger of "
+        "its q-value and its q-value by placebo.",
+    ),
+    "deflated_sharpe": (
+        "Deflated Sharpe",
+        "Probability that the true Sharpe ratio exceeds what the best of the candidates would show by luck alone.",
+    ),
+    "placebo": (
+        "Placebos",
+        "The same market with nothing to find in it: the signals shuffled in blocks, or the prices replaced by random "
+        "walks. Whatever passes the rules there passes by luck.",
+    ),
+    "superior_predictive_ability": (
+        "All candidates together",
+        "Hansen's test for superior predictive ability: how often luck alone would give the best of so many "
+        "candidates a result like this. Small is good.",
+    ),
+    "effective_trials": (
+        "Effective trials",
+        "Number of independent parameter sets that the search amounts to: sets that trade alike hardly count twice.",
+    ),
+    "choose_deflated_sharpe": (
+        "Deflated Sharpe on choose",
+        "Probability that the chosen set's true Sharpe ratio on choose exceeds what the best of the effective "
+        "trials would show by luck alone.",
+    ),
+    "overfitting": (
+        "Probability of overfitting",
+        "How often the set that is best on one half of the choose part is below the median of all sets on the other "
+        "half, over many ways to halve it.",
+    ),
+    "stability": (
+        "Stability",
+        "Median score of the parameter sets next to the chosen one, over its own: near 1 it stands on a plateau, far "
+        "below 1 on a lone peak.",
+    ),
+    "walk_forward_sharpe": (
+        "Walk-forward Sharpe",
+        "Sharpe ratio on the choose part where each stretch is traded with the set chosen on the days before it.",
     ),
     "sortino": ("Sortino ratio", "As the Sharpe ratio, but only falls count as risk."),
     "annual_return": ("Annual return", "The return scaled to one year."),
@@ -76,6 +124,8 @@ PART_PURPOSES: dict[str, str] = {
 
 CLASS_NAMES = ("neutral", "long", "short")
 
+PLACEBO_KINDS = {"shuffled": "with shuffled signals", "walk": "of random walks"}
+
 
 def _signed(text: str) -> str:
     """The text with a true minus sign, which is as wide as a digit."""
@@ -104,11 +154,13 @@ def count(value: float | None) -> str:
 
 
 def probability(value: float | None) -> str:
-    """A probability with three significant digits; below 0.0001 only that it is."""
+    """A probability with three significant digits; only that it is below 0.0001, or next to 1."""
     if value is None or pd.isna(value):
         return MISSING
     if 0 <= value < 0.0001:
         return "<0.0001"
+    if 0.9995 <= value < 1:
+        return ">0.999"
     return f"{value:#.3g}"
 
 
@@ -126,8 +178,75 @@ def day(value: pd.Timestamp | None) -> str:
     return pd.Timestamp(value).strftime("%Y-%m-%d")
 
 
-def listing(names: list[str], limit: int = 8) -> str:
+def listing(names: Sequence[str], limit: int = 8) -> str:
     """Names joined by commas, the rest of a long list as a count."""
     if len(names) <= limit:
         return ", ".join(names)
     return f"{', '.join(names[:limit])} and {len(names) - limit} more"
+
+
+def quantity(number: int, singular: str, plural: str) -> str:
+    """A number with its noun: 1 entry, 2 entries."""
+    return f"{number:,} {singular if number == 1 else plural}"
+
+
+def placebo_sentence(market: Mapping[str, Any], shortlisted: int) -> str:
+    """What the placebos say of the shortlist, or that there were none."""
+    entries = {kind: found for kind, found in (market.get("placebo_entries") or {}).items() if found}
+    expected = _number(market, "false_entries")
+    if not entries or expected is None:
+        return (
+            "None were searched in this run, so nothing here measures how many entries the same search would let "
+            "through by luck alone."
+        )
+    kinds = ", ".join(f"{len(found)} {PLACEBO_KINDS.get(kind, kind)}" for kind, found in entries.items())
+    markets = quantity(sum(map(len, entries.values())), "placebo market", "placebo markets")
+    through = quantity(sum(map(sum, entries.values())), "entry", "entries")
+    said = f"The same search on {markets} ({kinds}) let {through} through in all."
+    # one entry more than was seen: see ``jobs.shortlist.of_the_market``
+    false = f"{expected:.2g}" if expected < 10 else count(expected)
+    if not shortlisted:
+        return f"{said} Counting one more to be safe, luck puts about {false} on a shortlist."
+    rate = percent(min(expected / shortlisted, 1.0), digits=0)
+    return (
+        f"{said} Counting one more to be safe, about {false} false entries are expected on a shortlist like this one "
+        f"of {shortlisted:,}: a false-discovery rate of {rate}."
+    )
+
+
+def candidates_sentence(market: Mapping[str, Any]) -> str:
+    """What can be said of all candidates together."""
+    candidates = int(_number(market, "candidates") or 0)
+    if not candidates:
+        return "There were no candidates, so there is nothing to test."
+    effective, tested = (_number(market, name) for name in ("effective_candidates", "superior_predictive_ability"))
+    independent = "" if effective is None else f", which count as about {effective:,.1f} independent ones"
+    said = f"{quantity(candidates, 'candidate', 'candidates')}{independent}"
+    if tested is None:
+        return f"{said}. Too little was traded on judge to test them together."
+    return (
+        f"{said}. If none of them were better than not trading, the best would look as good as it does with a "
+        f"probability of {probability(tested)} (p-value of the test for superior predictive ability)."
+    )
+
+
+def decay_sentence(market: Mapping[str, Any]) -> str:
+    """What was left on judge of the Sharpe ratios on choose; empty where nothing can be said."""
+    decay = market.get("tuning_decay") or {}
+    ratio, same, order = (_number(decay, name) for name in ("median_ratio", "same_sign", "rank_correlation"))
+    parts = [
+        None if ratio is None else f"the median candidate kept {percent(ratio, digits=0)} of its Sharpe ratio",
+        None if same is None else f"{percent(same, digits=0)} of them kept its sign",
+        None
+        if order is None
+        else f"the rank correlation of promise and outcome is {decimal(order)} (1: the best promise had the best "
+        "outcome; 0: promises told nothing of outcomes)",
+    ]
+    said = "; ".join(part for part in parts if part)
+    pairs = int(_number(decay, "pairs") or 0)
+    return f"From choose to judge, over {quantity(pairs, 'candidate', 'candidates')}: {said}." if said else ""
+
+
+def _number(values: Mapping[str, Any], name: str) -> float | None:
+    value = values.get(name)
+    return None if value is None or pd.isna(value) else float(value)

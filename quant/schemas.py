@@ -78,6 +78,17 @@ QUARANTINE = Dataset(
     ),
 )
 
+FUNDING = Dataset(
+    "funding",
+    1,
+    "Funding rates as the source gives them; empty where there is none",
+    ("time",),
+    (
+        Column("time", "time", "UTC", "when the payment is due"),
+        Column("rate", "float64", "fraction", "share of the position's value that longs pay to shorts"),
+    ),
+)
+
 FEATURES = Dataset(
     "features",
     1,
@@ -154,9 +165,45 @@ TRIALS = Dataset(
     ),
 )
 
+FOLDS = Dataset(
+    "folds",
+    1,
+    "Walk-forward within the choose part: the set chosen on what came before, and its figures on what followed",
+    ("fold",),
+    (
+        Column("fold", "int64", "", "number of the fold, from 1"),
+        Column("tune_start", "time", "UTC", "first instant of the stretch that the set was chosen on"),
+        Column("test_start", "time", "UTC", "first instant of the stretch that it was tested on"),
+        Column("test_end", "time", "UTC", "instant after that stretch"),
+        Column(
+            "trial", "int64", "", "the chosen set; null where none had a score, and nothing was traded", nullable=True
+        ),
+        Column("score", "float64", "as configured", "of the chosen set where it was chosen", nullable=True),
+        *FIGURES,
+    ),
+)
+
+PLACEBOS = Dataset(
+    "placebos",
+    1,
+    "The same search where nothing is to be found: what it chose there, and its figures on the judge part",
+    ("kind", "repetition"),
+    (
+        Column("kind", "string", "shuffled or walk", "signals block-shuffled, or a random walk of the same volatility"),
+        Column("repetition", "int64", "", "from 0"),
+        Column("trial", "int64", "", "the chosen set; null where none had a score", nullable=True),
+        Column("choose_return", "float64", "fraction", "of the chosen set on the choose part", nullable=True),
+        Column("choose_trades", "int64", "count", "of the chosen set on the choose part", nullable=True),
+        *FIGURES,
+        Column("days", "int64", "count", "daily returns behind the Sharpe ratio"),
+        Column("sharpe_error", "float64", "a year", "standard error of the Sharpe ratio", nullable=True),
+        Column("probabilistic_sharpe", "float64", "probability", "that the true Sharpe exceeds 0", nullable=True),
+    ),
+)
+
 TRADES = Dataset(
     "trades",
-    1,
+    2,
     "Trades of the chosen parameters on the judge part",
     ("number",),
     (
@@ -170,23 +217,31 @@ TRADES = Dataset(
         Column("pnl", "float64", "quote currency", "profit after commission"),
         Column("commission", "float64", "quote currency", "entry and exit"),
         Column("trade_return", "float64", "fraction", "profit after commission over entry value"),
+        Column("funding", "float64", "quote currency", "paid while it was open, not part of the profit"),
+        Column("exit", "string", "order, stop, target, liquidation or ruin", "how it ended"),
     ),
 )
 
 METRICS = Dataset(
     "metrics",
-    1,
+    2,
     "Figures of each part: the chosen parameters on choose and judge, and buy-and-hold beside them",
     ("part",),
     (
         Column("part", "string", "choose or judge", "part of the calendar"),
         *FIGURES,
+        Column("funding", "float64", "quote currency", "paid in all", nullable=True),
+        Column("funding_missing", "int64", "count", "payments whose rate is not known, and which count as 0"),
+        Column(
+            "capacity", "float64", "quote currency", "cash at which the median entry is 1 % of its bar", nullable=True
+        ),
         Column("buy_and_hold_return", "float64", "fraction", "of the same part", nullable=True),
         Column("buy_and_hold_sharpe", "float64", "a year", "of the same part", nullable=True),
         Column("days", "int64", "count", "daily returns behind the Sharpe ratio"),
+        Column("sharpe_error", "float64", "a year", "standard error of the Sharpe ratio", nullable=True),
         Column("probabilistic_sharpe", "float64", "probability", "that the true Sharpe exceeds 0", nullable=True),
-        Column("sharpe_low", "float64", "a year", "5 % point of the block-bootstrapped Sharpe", nullable=True),
-        Column("sharpe_high", "float64", "a year", "95 % point of the block-bootstrapped Sharpe", nullable=True),
+        Column("sharpe_low", "float64", "a year", "5 % point of the bootstrapped Sharpe", nullable=True),
+        Column("sharpe_high", "float64", "a year", "95 % point of the bootstrapped Sharpe", nullable=True),
     ),
 )
 
@@ -204,7 +259,7 @@ EQUITY = Dataset(
 
 SHORTLIST = Dataset(
     "shortlist",
-    1,
+    2,
     "Every ticker with its verdict, best first",
     ("rank",),
     (
@@ -225,8 +280,46 @@ SHORTLIST = Dataset(
         Column("max_drawdown", "float64", "fraction", "on the judge part", nullable=True),
         Column("p_value", "float64", "probability", "of a Sharpe this high with no edge", nullable=True),
         Column("q_value", "float64", "rate", "p-value corrected for the number of candidates", nullable=True),
-        Column("sharpe_low", "float64", "a year", "5 % point of the block-bootstrapped Sharpe", nullable=True),
-        Column("sharpe_high", "float64", "a year", "95 % point of the block-bootstrapped Sharpe", nullable=True),
+        Column("placebo_q_value", "float64", "rate", "share of false entries as the placebos tell", nullable=True),
+        Column(
+            "deflated_sharpe", "float64", "probability", "that it beats the luckiest of the candidates", nullable=True
+        ),
+        Column("sharpe_low", "float64", "a year", "5 % point of the bootstrapped Sharpe", nullable=True),
+        Column("sharpe_high", "float64", "a year", "95 % point of the bootstrapped Sharpe", nullable=True),
+        Column("effective_trials", "float64", "count", "independent trials the search amounts to", nullable=True),
+        Column("choose_deflated_sharpe", "float64", "probability", "the same on choose, for the trials", nullable=True),
+        Column("overfitting", "float64", "probability", "of backtest overfitting on choose, by CSCV", nullable=True),
+        Column("stability", "float64", "ratio", "score of the chosen set's neighbours over its own", nullable=True),
+        Column("walk_forward_sharpe", "float64", "a year", "of the folds' tests on choose, joined", nullable=True),
+        Column("passed", "string", "names", "rules that it passed"),
+        Column("failed", "string", "names", "rules that it failed"),
+    ),
+    by_ticker=False,
+)
+
+PORTFOLIO = Dataset(
+    "portfolio",
+    1,
+    "The shortlisted tickers together on the judge part: equal weights, set back every day",
+    ("time",),
+    (
+        Column("time", "time", "UTC", "day"),
+        Column("equity", "float64", "multiple of the start", "at the end of the day"),
+        Column("drawdown", "float64", "fraction", "from the highest equity so far, negative"),
+        Column("members", "int64", "count", "tickers that were traded on the day"),
+    ),
+    by_ticker=False,
+)
+
+CORRELATIONS = Dataset(
+    "correlations",
+    1,
+    "How alike the shortlisted tickers' daily returns on the judge part are",
+    ("ticker", "other"),
+    (
+        Column("ticker", "string", "venue-market:symbol", "one of the two"),
+        Column("other", "string", "venue-market:symbol", "the other"),
+        Column("correlation", "float64", "", "of daily returns, over the days that both have", nullable=True),
     ),
     by_ticker=False,
 )
@@ -250,14 +343,19 @@ DATASETS: dict[str, Dataset] = {
     for dataset in (
         BARS,
         QUARANTINE,
+        FUNDING,
         FEATURES,
         LABELS,
         SIGNALS,
         TRIALS,
+        FOLDS,
+        PLACEBOS,
         TRADES,
         METRICS,
         EQUITY,
         SHORTLIST,
+        PORTFOLIO,
+        CORRELATIONS,
         FAILURES,
     )
 }

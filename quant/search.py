@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from quant.parameters import BracketParameters, CombinationError, checked
 
@@ -69,13 +70,13 @@ def grid(space: Mapping[str, Sequence[Any]], trials: int, seed: int) -> list[Bra
     return [found[position] for position in sorted(found)]
 
 
-def score(figures: Mapping[str, float], objective: Objective, minimum_trades: int = 1) -> float:
-    """Return what the search maximises, NaN for sets with fewer than ``minimum_trades`` closed trades.
+def scores(figures: Mapping[str, Any], objective: Objective, minimum_trades: int = 1) -> NDArray[np.float64]:
+    """Return what the search maximises of each set, NaN for sets with fewer than ``minimum_trades`` closed trades.
 
     Parameters
     ----------
     figures
-        What :func:`quant.metrics.figures` returns.
+        The columns of ``quant.schemas.FIGURES``, one value a set.
     objective
         ``sharpe``, ``return``, ``expectancy`` or ``profit_factor``, in the units of ``quant.schemas.FIGURES``.
 
@@ -86,12 +87,11 @@ def score(figures: Mapping[str, float], objective: Objective, minimum_trades: in
     """
     if objective not in OBJECTIVES:
         raise SearchError(f"objective is {objective!r}; allowed: {', '.join(OBJECTIVES)}")
-    if figures["trades"] < minimum_trades:
-        return math.nan
-    return float(figures["total_return" if objective == "return" else objective])
+    values = np.asarray(figures["total_return" if objective == "return" else objective], dtype=np.float64)
+    return np.where(np.asarray(figures["trades"]) < minimum_trades, np.nan, values)
 
 
-def choose(scores: Sequence[float]) -> int | None:
+def choose(scores: ArrayLike) -> int | None:
     """Return the index of the highest score, the lowest of equal ones, or None where all are NaN."""
     values = np.asarray(scores, dtype=np.float64)
     return None if np.isnan(values).all() else int(np.nanargmax(values))

@@ -6,6 +6,7 @@ returns of equal periods, days unless said otherwise. Figures that the data cann
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from typing import Literal, get_args
 
@@ -192,20 +193,65 @@ def effective_trials(returns: ArrayLike, *, draws: int = 2000, seed: int = 0) ->
     SelectionError
         If the returns are no matrix of finite numbers, or ``draws`` is below 1.
     """
-    values = _matrix(returns, "returns")
-    _at_least(1, draws=draws)
-    values = values[_has_spread(values)]
-    trials, periods = values.shape
-    if not trials or periods < _LEAST_RETURNS:
-        return float("nan")
-    unit = _unit_rows(values)
-    generator = _generator(seed)
-    total = 0.0
-    for size in _chunks(draws, trials):
-        results = unit @ _unit_rows(generator.standard_normal((size, periods))).T
+    counted = EffectiveTrials(draws=draws, seed=seed)
+    counted.add(returns)
+    return counted.number()
+
+
+class EffectiveTrials:
+    """Counts :func:`effective_trials` batch by batch, so that the returns of all trials need not be kept.
+
+    Parameters
+    ----------
+    draws, seed
+        As for :func:`effective_trials`.
+    """
+
+    def __init__(self, *, draws: int = 2000, seed: int = 0) -> None:
+        """Begin without any trial."""
+        _at_least(1, draws=draws)
+        self._draws, self._seed = draws, seed
+        self._trials = self._periods = 0
+        self._highest = np.full(draws, -np.inf)
+        self._lowest = np.full(draws, np.inf)
+
+    def add(self, returns: ArrayLike) -> None:
+        """Take in some trials, trials × periods; the periods are the same for all batches.
+
+        Raises
+        ------
+        SelectionError
+            If the returns are no matrix of finite numbers, or of another number of periods than those before.
+        """
+        values = _matrix(returns, "returns")
+        if self._periods not in (0, values.shape[1]):
+            raise SelectionError(f"returns have {values.shape[1]} periods; allowed: {self._periods}, as those before")
+        self._periods = values.shape[1]
+        values = values[_has_spread(values)]
+        if self._periods < _LEAST_RETURNS:
+            return
+        self._trials += len(values)
+        weights = _weights(self._periods, self._draws, self._seed)
+        start = 0
+        for size in _chunks(len(values), self._draws):
+            results = _unit_rows(values[start : start + size]) @ weights.T
+            np.maximum(self._highest, results.max(axis=0), out=self._highest)
+            np.minimum(self._lowest, results.min(axis=0), out=self._lowest)
+            start += size
+
+    def number(self) -> float:
+        """Return the effective number of the trials so far, as :func:`effective_trials`."""
+        if not self._trials:
+            return float("nan")
         # weights of the opposite sign are as likely, and turn the lowest into the highest
-        total += float((results.max(axis=0) - results.min(axis=0)).sum()) / 2
-    return _sample_size(total / draws, trials, periods - 1)
+        expected = float((self._highest - self._lowest).mean()) / 2
+        return _sample_size(expected, self._trials, self._periods - 1)
+
+
+@lru_cache(maxsize=2)
+def _weights(periods: int, draws: int, seed: int) -> Floats:
+    """Return draws × periods: drawn once a process, since most assets have as many periods."""
+    return _unit_rows(_generator(seed).standard_normal((draws, periods)))
 
 
 def expected_maximum_sharpe(variance: float, trials: float) -> float:

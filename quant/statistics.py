@@ -53,16 +53,28 @@ def probabilistic_sharpe(returns: ArrayLike, benchmark: float = 0.0, periods: in
     StatisticsError
         If the returns are not one-dimensional or not finite.
     """
+    ratio, error = sharpe(returns, periods), sharpe_error(returns, periods)
+    return float(norm.cdf((ratio - benchmark) / error))
+
+
+def sharpe_error(returns: ArrayLike, periods: int = DAYS) -> float:
+    """Return the standard error of the annualised Sharpe ratio, for the skewness and tails that the returns show.
+
+    Source: as :func:`probabilistic_sharpe`, which is the normal distribution's value at the ratio's distance from the
+    benchmark in these units. NaN where that is.
+
+    Raises
+    ------
+    StatisticsError
+        If the returns are not one-dimensional or not finite.
+    """
     values = _returns(returns)
     if not _usable(values):
         return float("nan")
     ratio = values.mean() / values.std(ddof=1)
     standard = (values - values.mean()) / values.std()
     variance = 1 - np.mean(standard**3) * ratio + (np.mean(standard**4) - 1) / 4 * ratio**2
-    if not variance > 0:
-        return float("nan")
-    distance = (ratio - benchmark / np.sqrt(periods)) * np.sqrt(len(values) - 1)
-    return float(norm.cdf(distance / np.sqrt(variance)))
+    return float(np.sqrt(variance * periods / (len(values) - 1))) if variance > 0 else float("nan")
 
 
 def benjamini_hochberg(p_values: ArrayLike) -> Floats:
@@ -87,56 +99,6 @@ def benjamini_hochberg(p_values: ArrayLike) -> Floats:
     return rates
 
 
-def bootstrap_sharpe(
-    returns: ArrayLike,
-    *,
-    block: int = 10,
-    resamples: int = 1000,
-    level: float = 0.90,
-    seed: int = 0,
-    periods: int = DAYS,
-) -> tuple[float, float]:
-    """Interval of the annualised Sharpe ratio by the circular block bootstrap.
-
-    Blocks of neighbouring returns are drawn with replacement, so that what one day owes to the day before survives.
-    Source: Politis and Romano, "A circular block-resampling procedure for stationary data" (1992); percentile interval.
-
-    Parameters
-    ----------
-    block
-        Returns a block; cut to the number of returns.
-    level
-        Share of the resamples within the interval: 0.90 gives the 5 % and the 95 % point.
-    seed
-        Equal seeds give equal intervals.
-
-    Returns
-    -------
-    Lower and upper bound; NaN where the Sharpe ratio is NaN.
-
-    Raises
-    ------
-    StatisticsError
-        If the returns are not one-dimensional or not finite, or an option is out of range.
-    """
-    if block < 1 or resamples < 1 or not 0 < level < 1:
-        raise StatisticsError(
-            f"a bootstrap needs block ≥ 1, resamples ≥ 1 and 0 < level < 1, not {block}, {resamples} and {level}"
-        )
-    values = _returns(returns)
-    if not _usable(values):
-        return float("nan"), float("nan")
-    drawn = _circular_blocks(values, min(block, len(values)), resamples, seed)
-    deviation = drawn.std(axis=1, ddof=1)
-    # a resample may hold nothing but one repeated value
-    proper = deviation > _ROUNDING * np.abs(drawn).max(axis=1)
-    ratios = drawn[proper].mean(axis=1) / deviation[proper] * np.sqrt(periods)
-    if not len(ratios):
-        return float("nan"), float("nan")
-    low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
 def max_drawdown(equity: ArrayLike) -> float:
     """Largest fall of equity from an earlier peak, as a negative fraction; 0 where it never falls.
 
@@ -149,16 +111,6 @@ def max_drawdown(equity: ArrayLike) -> float:
     if not len(values) or not values[0] > 0:
         raise StatisticsError(f"equity must start above 0, not {_excerpt(values)}")
     return float((values / np.maximum.accumulate(values) - 1).min())
-
-
-def _circular_blocks(values: Floats, block: int, resamples: int, seed: int) -> Floats:
-    """Return resamples × len(values)."""
-    count = len(values)
-    blocks = -(-count // block)
-    starts = np.random.default_rng(seed).integers(0, count, (resamples, blocks, 1))
-    positions = (starts + np.arange(block)).reshape(resamples, -1)[:, :count] % count
-    resampled: Floats = values[positions]
-    return resampled
 
 
 def _returns(values: ArrayLike) -> Floats:

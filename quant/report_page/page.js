@@ -26,6 +26,32 @@ function plotly() {
   return library;
 }
 
+/** The values that a logarithmic axis can show; the others break the line. */
+function positive(values) {
+  return values.map((value) => (value > 0 ? value : null));
+}
+
+/** About five round values between the least and the greatest, for the labels of a logarithmic axis. */
+function ticks(values) {
+  const shown = values.filter((value) => value > 0);
+  const [low, high] = [Math.min(...shown), Math.max(...shown)];
+  if (!(low < high)) return shown.slice(0, 1);
+  if (high < 2.5 * low) {
+    const power = 10 ** Math.floor(Math.log10((high - low) / 5));
+    const step = [1, 2, 5, 10].find((factor) => high - low <= 5 * factor * power) * power;
+    // 1.4 / 0.2 is below 7
+    const [first, last] = [Math.ceil(low / step - 1e-9), Math.floor(high / step + 1e-9)];
+    return Array.from({ length: last - first + 1 }, (_, index) =>
+      Number(((first + index) * step).toPrecision(6)));
+  }
+  const decade = Math.floor(Math.log10(low));
+  const decades = Array.from({ length: Math.floor(Math.log10(high)) - decade + 1 }, (_, index) => 10 ** (decade + index));
+  const choices = [[1, 1.5, 2, 3, 5, 7], [1, 2, 5], [1]].map((leading) =>
+    decades.flatMap((power) => leading.map((digit) => Number((digit * power).toPrecision(2))))
+      .filter((value) => value >= low && value <= high));
+  return choices.find((choice) => choice.length <= 6) ?? choices.at(-1);
+}
+
 /** Plot labels know a few tags: a name from outside must not become one. */
 function label(text) {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
@@ -46,21 +72,26 @@ const charts = {
   equity(node, colour) {
     const { axis, strategy, hold } = data.tickers[node.dataset.ticker].equity;
     const times = data.axes[axis];
+    const marks = ticks([...strategy, ...hold]);
     node.setAttribute("aria-label", `Equity of ${node.dataset.ticker}: strategy ends at ${strategy.at(-1)}, ` +
       `buy and hold at ${hold.at(-1)} times the starting cash`);
     return {
-      traces: [line("buy and hold", times, hold, colour.hold, 1.5), line("strategy", times, strategy, colour.accent, 2)],
+      traces: [line("buy and hold", times, positive(hold), colour.hold, 1.5),
+        line("strategy", times, positive(strategy), colour.accent, 2)],
       layout: {
         hovermode: "x unified",
-        shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: 1, y1: 1, line: { color: colour.line, width: 1 } }],
+        shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: 1, y1: 1, layer: "below",
+          line: { color: colour.line, width: 1 } }],
         xaxis: { nticks: Math.max(3, Math.floor(node.clientWidth / 80)), tickangle: 0, hoverformat: "%Y-%m-%d" },
-        yaxis: { ticksuffix: "×", nticks: 5 },
+        yaxis: { type: "log", tickvals: marks, ticktext: marks.map((value) => `${value}×`) },
       },
     };
   },
   promise(node, colour) {
     const { ticker, choose, judge, shortlisted } = data.promises;
-    const ends = [Math.min(0, ...choose, ...judge), Math.max(0, ...choose, ...judge)];
+    // a candidate made a profit on choose, so the dots begin at 0
+    const left = Math.min(0, ...choose);
+    const right = Math.max(0, ...choose) * 1.06;
     const dots = (name, color, size, wanted) => {
       const rows = ticker.flatMap((_, index) => (shortlisted[index] === wanted ? [index] : []));
       return { type: "scatter", mode: "markers", name, x: rows.map((row) => choose[row]), y: rows.map((row) => judge[row]),
@@ -73,10 +104,10 @@ const charts = {
       traces: [dots("rejected", colour.hold, 8, false), dots("shortlisted", colour.accent, 11, true)],
       layout: {
         hovermode: "closest",
-        shapes: [{ type: "line", x0: ends[0], x1: ends[1], y0: ends[0], y1: ends[1],
+        shapes: [{ type: "line", x0: left, x1: right, y0: left, y1: right,
           line: { color: colour.muted, width: 1, dash: "dash" } }],
         margin: { l: 48, r: 12, t: 10, b: 44 },
-        xaxis: { title: { text: "Sharpe ratio on choose (promised)" }, zeroline: true, zerolinecolor: colour.line },
+        xaxis: { title: { text: "Sharpe ratio on choose (promised)" }, range: [left, right], zeroline: true, zerolinecolor: colour.line },
         yaxis: { title: { text: "Sharpe ratio on judge (outcome)" }, zeroline: true, zerolinecolor: colour.line },
       },
     };
@@ -145,24 +176,37 @@ function word(key) {
   return element("abbr", { title: meaning, textContent: name });
 }
 
+const outcomes = { passed: "gain", failed: "loss" };
+
 function rows(lines, head) {
   const body = lines.map(([first, ...cells]) => element("tr", {}, element("th", { scope: "row" }, first),
-    ...cells.map((text) => element("td", { textContent: text, colSpan: head.length - cells.length }))));
+    ...cells.map((text) => element("td", { textContent: text, colSpan: head.length - cells.length,
+      className: outcomes[text] ?? "" }))));
   const top = head.map((text) => element("th", { scope: "col", className: text ? "" : "name", textContent: text }));
   return element("table", {}, element("thead", {}, element("tr", {}, ...top)), element("tbody", {}, ...body));
 }
 
 function panel(ticker) {
-  const { reason, statistics, parameters } = data.tickers[ticker];
+  const { reason, statistics, rules, evidence, parameters } = data.tickers[ticker];
   const chart = element("div", { className: "chart" });
   Object.assign(chart.dataset, { chart: "equity", ticker });
-  const figures = statistics.map(([key, ...cells]) => [word(key), ...cells]);
+  const worded = (lines) => lines.map(([key, ...cells]) => [word(key), ...cells]);
+  const tested = rules?.map(([figure, outcome], index) => {
+    const { label: name, tip, needed } = data.rules[index];
+    return [element("abbr", { title: tip, textContent: name }), figure, needed, outcome];
+  });
   const grid = element("div", { className: "panel-grid" },
     element("div", {}, element("h4", { textContent: "Equity on the judge part, strategy (bold) and buy and hold" }), chart,
+      element("h4", { textContent: "Rules" }),
+      tested ? rows(tested, ["", "Figure", "Needed", "Outcome"])
+        : element("p", { className: "note", textContent: "None was applied: only candidates are tested on judge." }),
       element("h4", { textContent: "Chosen parameters" }),
       parameters ? rows(parameters, ["", "Long", "Short"])
         : element("p", { className: "note", textContent: "None: no parameter set was chosen." })),
-    element("div", {}, element("h4", { textContent: "Statistics" }), rows(figures, ["", "Choose", "Judge", "Held"])));
+    element("div", {}, element("h4", { textContent: "Statistics" }),
+      rows(worded(statistics), ["", "Choose", "Judge", "Held"]),
+      element("h4", { textContent: "How much of the search's result is luck" }),
+      rows(worded(evidence), ["", "Choose"])));
   return { chart, node: element("div", { className: "panel" }, element("p", { className: "reason", textContent: reason }), grid) };
 }
 

@@ -5,12 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from actors.connect import connect
 from jobs import pipeline
 from jobs.stage import Context, require
 from jobs.train import CARD, CHECKPOINT, MODEL, SCALER
+from quant.demo import DemoMarket, names, oracle, planted
 from quant.scaling import Scaler
 from quant.schemas import QUARANTINE, SHORTLIST, SIGNALS
 from storage import layout
@@ -50,6 +52,20 @@ def test_what_is_planted_in_the_demo_market_is_found_and_hardly_anything_else(de
     assert len(listed - planted) <= 1, f"fooled by {listed - planted}"
     page = context.store.read(layout.report(context.run)).decode()
     assert "confusion" in page.lower()
+
+
+@pytest.mark.timeout(900)
+def test_with_the_true_pattern_as_signal_every_planted_ticker_is_found_and_nothing_else(tmp_path: Path):
+    """All forty tickers carry the signals of one who knows the pattern; in six of them something follows."""
+    market = DemoMarket()
+    frames = [
+        pd.DataFrame({"ticker": ticker, "time": known.index[known != 0], "signal": known[known != 0].to_numpy()})
+        for ticker in names(market)
+        for known in [oracle(market, ticker)]
+    ]
+    pd.concat(frames).to_parquet(tmp_path / "oracle.parquet")
+    context = run(make_context(tmp_path / "store", run="oracle", signals=str(tmp_path / "oracle.parquet")))
+    assert set(require(context, "shortlist").details["shortlisted"]) == set(planted(market))
 
 
 @pytest.mark.timeout(900)

@@ -1,5 +1,6 @@
 """The report in a real browser: what a person does with it, by mouse, by keyboard and on a phone."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -127,7 +128,7 @@ def test_filter_and_stage_show_only_what_fits(page: Chromium) -> None:
     page.click("button[data-stage=judge]")
     assert column(page, REJECTED, 0) == []
     page.evaluate("document.querySelector('input[data-filters=rejected-table]').select()")
-    page.send("Input.insertText", text="Q-VALUE")
+    page.send("Input.insertText", text="NEEDED")
     assert set(column(page, REJECTED, 1)) == {"judge"}
     assert len(column(page, SHORTLISTED, 0)) == 6
 
@@ -137,7 +138,7 @@ def test_row_opens_its_equity_curve_parameters_and_reason_and_closes(page: Chrom
     page.click(f"{row} td:nth-of-type(2)")
     page.wait(f"drawn.has(document.querySelector('{row} .chart'))")
     text = page.evaluate(f"document.querySelector('{row} .panel').innerText")
-    for part in ("is within the false discovery rate of 10%", "Stop loss", "1.50%", "Sharpe ratio", "Timed exit"):
+    for part in ("false-discovery rate 0.033", "Stop loss", "1.50%", "Sharpe ratio", "Timed exit"):
         assert part in text
     assert page.evaluate(f"document.querySelectorAll('{row} .chart .scatterlayer .trace').length") == 2
     page.click(f"{row} .opener")
@@ -155,7 +156,88 @@ def test_opened_row_fits_its_table(page: Chromium, report: Path, table: str, wid
         f" return [...document.querySelectorAll('{table} .panel table')]"
         ".map((part) => Math.max(0, part.getBoundingClientRect().right - right)); })()"
     )
-    assert page.evaluate(outside) == [0, 0]
+    assert page.evaluate(outside) == [0] * 4
+
+
+def panel_rows(page: Chromium, row: str, heading: str) -> list[list[str]]:
+    """Texts of the rows of the table that follows a heading of an opened row."""
+    return page.evaluate(
+        f"[...[...document.querySelectorAll('{row} .panel h4')].find((node) => node.textContent === {heading!r})"
+        ".nextElementSibling.tBodies[0].rows].map((line) => [...line.cells].map((cell) => cell.textContent))"
+    )
+
+
+def test_opened_row_lists_its_rules_and_the_evidence_on_choose(page: Chromium) -> None:
+    row = f"{REJECTED}:nth-of-type(1)"
+    page.click(f"{row} .opener")
+    rules = panel_rows(page, row, "Rules")
+    assert [[name, needed, outcome] for name, _, needed, outcome in rules] == [
+        ["Trades", "≥ 30", "passed"],
+        ["Return", "> 0.0%", "passed"],
+        ["Deflated Sharpe", "≥ 0.950", "failed"],
+        ["False-discovery rate", "≤ 0.100", "failed"],
+    ]
+    assert rules[2][1] == "0.410"
+    assert page.evaluate(f"[...document.querySelectorAll('{row} .panel .loss')].map((cell) => cell.textContent)") == [
+        "failed",
+        "failed",
+    ]
+    assert panel_rows(page, row, "How much of the search's result is luck") == [
+        ["Effective trials", "5.41"],
+        ["Deflated Sharpe on choose", "0.872"],
+        ["Probability of overfitting", "0.164"],
+        ["Stability", "0.63"],
+        ["Walk-forward Sharpe", "1.31"],
+    ]
+    assert page.evaluate(f"[...document.querySelectorAll('{row} .panel abbr')].every((word) => word.title.length > 20)")
+
+
+def test_opened_row_of_no_candidate_says_that_no_rule_was_applied(page: Chromium) -> None:
+    page.click("button[data-stage=choose]")
+    page.click(f"{REJECTED}[data-stage=choose] .opener")
+    assert "None was applied: only candidates are tested on judge." in page.evaluate(
+        f"document.querySelector('{REJECTED} .panel').innerText"
+    )
+
+
+def test_equity_is_logarithmic_and_breaks_where_nothing_is_left(page: Chromium) -> None:
+    ruined = f"data.tickers[{CHINESE!r}].equity"
+    page.evaluate(f"{ruined}.strategy[{ruined}.strategy.length - 1] = 0; {ruined}.hold[5] = null")
+    chart = f'.chart[data-ticker="{CHINESE}"]'
+    page.evaluate(f"document.querySelector('{chart}').scrollIntoView()")
+    page.wait(f"drawn.has(document.querySelector('{chart}'))")
+    drawn = f"document.querySelector('{chart}')"
+    assert page.evaluate(f"{drawn}._fullLayout.yaxis.type") == "log"
+    assert page.evaluate(f"[{drawn}.data[1].y.at(-1), {drawn}.data[0].y[5]]") == [None, None]
+    assert page.evaluate(f"{drawn}.data[1].y.slice(0, -1).every((value) => value > 0)")
+    assert "strategy ends at 0," in page.evaluate(f"{drawn}.getAttribute('aria-label')")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.93, 1.0, 1.18], [0.95, 1, 1.05, 1.1, 1.15]),
+        ([0.8, 1.4], [0.8, 1, 1.2, 1.4]),
+        ([0.33, None, 1.6], [0.5, 0.7, 1, 1.5]),
+        ([0.5, 23], [0.5, 1, 2, 5, 10, 20]),
+        ([0, 0.002, 300], [0.01, 0.1, 1, 10, 100]),
+        ([1, 1], [1]),
+        ([0, 0], []),
+    ],
+)
+def test_labels_of_a_logarithmic_axis_are_few_and_round(
+    page: Chromium, values: list[float | None], expected: list[float]
+) -> None:
+    assert page.evaluate(f"ticks({json.dumps(values)})") == expected
+
+
+def test_promises_are_drawn_from_zero(page: Chromium) -> None:
+    chart = "document.querySelector('[data-chart=promise]')"
+    page.evaluate(f"{chart}.scrollIntoView()")
+    page.wait(f"drawn.has({chart})")
+    low, high = page.evaluate(f"{chart}._fullLayout.xaxis.range")
+    assert low == 0
+    assert high > page.evaluate("Math.max(...data.promises.choose)")
 
 
 def test_ticker_without_equity_says_so(page: Chromium) -> None:

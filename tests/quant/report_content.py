@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from quant.report import ModelEvaluation, ReportContent
-from quant.schemas import FAILURES, FIGURES
+from quant.schemas import FAILURES, METRICS
+from quant.shortlist import DEFAULTS
 
 # an element for the browser, and one of the few tags that plot labels know
 HOSTILE = "demo:<img src=x onerror=alert(1)><b>"
@@ -26,6 +27,14 @@ CHOOSE = {
     "total_return": 0.094, "max_drawdown": -0.071, "win_rate": 0.561, "exposure": 0.29, "commission": 40_112.0,
     "profit_factor": 1.24, "expectancy": 0.0012, "annual_return": 0.72, "annual_volatility": 0.19, "sortino": 4.8,
 }  # fmt: skip
+
+
+PASSED = {
+    "shortlisted": "minimum_trades, minimum_return, deflated_sharpe, false_discovery_rate",
+    "judge": "minimum_trades, minimum_return",
+    "choose": "",
+}
+FAILED = {"shortlisted": "", "judge": "deflated_sharpe, false_discovery_rate", "choose": ""}
 
 
 def report_content(tickers: int = 40, shortlisted: int = 6, seed: int = 0, **changes: Any) -> ReportContent:
@@ -54,7 +63,9 @@ def report_content(tickers: int = 40, shortlisted: int = 6, seed: int = 0, **cha
         "metrics": pd.DataFrame([row for record in rows for row in _metrics(record)]),
         "equity": {row["ticker"]: _equity(row, generator) for row in rows if row["stage"] != "choose"},
         "trials": 8,
-        "false_discovery_rate": 0.1,
+        "rules": {"minimum_sharpe": None, **DEFAULTS},
+        "market": _market(frame),
+        "uncharged": ("slippage", "12 payments of <b>funding</b>"),
         "failures": pd.DataFrame(
             [("ingest", "demo:BAD" + ENDS_SCRIPT, "BarsError", "bad.parquet: the column close is missing")],
             columns=[column.name for column in FAILURES.columns],
@@ -82,14 +93,35 @@ def report_content(tickers: int = 40, shortlisted: int = 6, seed: int = 0, **cha
     return ReportContent(**{**content, **changes})
 
 
+def _market(shortlist: pd.DataFrame) -> dict[str, Any]:
+    """What a run of ten placebos says of all candidates together."""
+    candidates = int((shortlist["stage"] != "choose").sum())
+    return {
+        "candidates": candidates,
+        "effective_candidates": 0.9 * candidates if candidates else None,
+        "placebo_entries": {"shuffled": [0, 1, 0, 0, 0], "walk": [0, 0, 0, 0, 0]},
+        "false_entries": 0.2,
+        "superior_predictive_ability": 0.000999 if candidates else None,
+        "tuning_decay": {
+            "pairs": candidates,
+            "rank_correlation": 0.27,
+            "slope": 0.4,
+            "intercept": -0.2,
+            "median_difference": -0.9,
+            "median_ratio": 0.38,
+            "same_sign": 0.76,
+        },
+    }
+
+
 def _verdict(ticker: str, rank: int, stage: str, generator: np.random.Generator) -> dict[str, Any]:
     judged = stage != "choose"
     held = stage == "shortlisted"
     sharpe = generator.normal(2.6, 0.3) if held else generator.normal(0.1, 0.8)
     p_value = float(generator.uniform(0.0002, 0.01)) if held else float(generator.uniform(0.06, 0.95))
     reasons = {
-        "shortlisted": f"q-value {1.5 * p_value:.2g} is within the false discovery rate of 10%",
-        "judge": f"q-value {min(1.0, 1.5 * p_value):.2g} is above the false discovery rate of 10%",
+        "shortlisted": f"passed: p = {p_value:.2g}, false-discovery rate 0.033, deflated Sharpe 0.970 on judge",
+        "judge": "rejected on judge: deflated Sharpe 0.41, needed ≥ 0.95; false-discovery rate 0.7, needed ≤ 0.1",
         "choose": "no parameter set earned a positive Sharpe ratio on the choose part",
     }
     figures = {
@@ -103,6 +135,8 @@ def _verdict(ticker: str, rank: int, stage: str, generator: np.random.Generator)
         "max_drawdown": -abs(generator.normal(0.12, 0.05)),
         "p_value": p_value,
         "q_value": min(1.0, 1.5 * p_value),
+        "placebo_q_value": 0.033 if held else 0.7,
+        "deflated_sharpe": 0.97 if held else 0.41,
         "sharpe_low": sharpe - 1.6,
         "sharpe_high": sharpe + 1.7,
     }
@@ -115,11 +149,18 @@ def _verdict(ticker: str, rank: int, stage: str, generator: np.random.Generator)
         "trial": rank % 8 if judged else None,
         "choose_sharpe": abs(sharpe) + generator.uniform(0.2, 1.5) if judged else -generator.uniform(0, 2),
         **(figures if judged else dict.fromkeys(figures, None)),
+        "effective_trials": 5.41,
+        "choose_deflated_sharpe": 0.872,
+        "overfitting": 0.164,
+        "stability": 0.63 if judged else None,
+        "walk_forward_sharpe": 1.31 if judged else None,
+        "passed": PASSED[stage],
+        "failed": FAILED[stage],
     }
 
 
 def _metrics(verdict: dict[str, Any]) -> list[dict[str, Any]]:
-    idle = {column.name: None for column in FIGURES} | {"trades": 0}
+    idle = {column.name: None for column in METRICS.columns} | {"trades": 0}
     beside = {
         "days": 140,
         "probabilistic_sharpe": 0.97,
@@ -133,11 +174,11 @@ def _metrics(verdict: dict[str, Any]) -> list[dict[str, Any]]:
         "commission": 81_233.0, "profit_factor": verdict["profit_factor"], "expectancy": verdict["expectancy"],
         "annual_return": 0.61,        "annual_volatility": 0.22, "sortino": 3.9,
     }  # fmt: skip
-    common = {"ticker": verdict["ticker"], "buy_and_hold_return": verdict["buy_and_hold_return"], **beside}
+    common = {**idle, "ticker": verdict["ticker"], "buy_and_hold_return": verdict["buy_and_hold_return"], **beside}
     # every seventh ticker never traded on choose
     trades = 0 if verdict["stage"] == "choose" and verdict["rank"] % 7 == 0 else 44
-    choose = {**common, **idle, **CHOOSE, "part": "choose", "sharpe": verdict["choose_sharpe"], "trades": trades}
-    return [choose] if verdict["stage"] == "choose" else [choose, {**common, **idle, **judged, "part": "judge"}]
+    choose = {**common, **CHOOSE, "part": "choose", "sharpe": verdict["choose_sharpe"], "trades": trades}
+    return [choose] if verdict["stage"] == "choose" else [choose, {**common, **judged, "part": "judge"}]
 
 
 def _equity(verdict: dict[str, Any], generator: np.random.Generator) -> pd.DataFrame:

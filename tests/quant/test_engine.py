@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from quant import metrics
 from quant.bracket import POLICIES, BracketError, BracketParameters, Policy, reference
 from quant.costs import Costs
-from quant.engine import TRADES, replay, sweep, sweep_metrics
+from quant.engine import TRADES, prepare, replay, sweep, sweep_metrics
+from tests.conftest import random_walk
 from tests.quant.engine_cases import MARKETS, Case, case, difference, market, parameters, signals
 
 LEFT_OUT = {"Alpha [%]", "Beta", "_strategy", "_equity_curve", "_trades"}
@@ -170,11 +171,48 @@ def test_metrics_of_a_sweep_are_those_of_the_reference(kind: str, policy: Policy
         sets = [parameters(generator, kind) for _ in range(3)]
         sets.append(replace(sets[0], limit_long=None, limit_short=None, minimum_profit=None, **NO_TRAILING))
         costs = Costs(0.001, float(generator.choice([2_000.0, 1e6])))
-        found = pd.DataFrame(sweep_metrics(bars, signal, sets, costs, policy, close_at_end=True))
-        expected = [
-            metrics.figures(reference(bars, signal, chosen, costs, policy, close_at_end=True)) for chosen in sets
-        ]
-        pd.testing.assert_frame_equal(found, pd.DataFrame(expected), rtol=1e-9, atol=1e-12)
+        found, returns = sweep_metrics(bars, signal, sets, costs, policy, close_at_end=True)
+        stats = [reference(bars, signal, chosen, costs, policy, close_at_end=True) for chosen in sets]
+        expected = pd.DataFrame([metrics.figures(run) for run in stats])
+        pd.testing.assert_frame_equal(pd.DataFrame(found), expected, rtol=1e-9, atol=1e-12)
+        daily = [metrics.daily_returns(metrics.daily_equity(run)) for run in stats]
+        np.testing.assert_allclose(returns, daily, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("first", ["2024-01-01 23:45", "2024-01-02"], ids=["alone on its day", "with its day"])
+@pytest.mark.parametrize("table", [None, ((7, -1.0),)], ids=["lanes", "plain"])
+def test_daily_returns_fall_on_their_days(first: str, table: tuple[tuple[int, float], ...] | None) -> None:
+    bars = random_walk(900, seed=3)
+    bars.index = pd.date_range(first, periods=900, freq="15min", tz="UTC", unit="us")
+    bars = bars[~bars.index.day.isin([3, 6, 7])]
+    signal = np.resize([0, 1, 0, 0, 2, 0, 0], len(bars))
+    sets = [BracketParameters(stop, 0.02, None, stop, None, None, minimum_profit=table) for stop in (0.003, 0.01)]
+    _, returns = sweep_metrics(bars, signal, sets, Costs(0.001), close_at_end=True)
+    stats = [reference(bars, signal, chosen, Costs(0.001), close_at_end=True) for chosen in sets]
+    expected = pd.DataFrame([metrics.daily_returns(metrics.daily_equity(run)) for run in stats])
+    without = expected.columns.day.isin([3, 6, 7])
+    assert without.sum() == 3
+    assert ((expected.loc[:, ~without] != 0).sum(axis=1) > 5).all()
+    np.testing.assert_allclose(returns, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("kinds", [("lanes",), ("plain",), ("plain", "lanes", "plain")])
+def test_prepared_sets_can_be_swept_again_and_again(bars: pd.DataFrame, kinds: tuple[str, ...]) -> None:
+    signal = np.resize([0, 1, 0, 0, 2, 0, 0], len(bars))
+    tables = {"lanes": [None] * 3, "plain": [((7, -1.0),), None, ((3, 0.01), (9, 0.0))]}
+    sets = [
+        BracketParameters(0.01, 0.02, None if kind == "lanes" else 0.004, 0.02, minimum_profit=table)
+        for kind in kinds
+        for table in tables[kind]
+    ]
+    prepared = prepare(sets)
+    for some in (bars, bars.iloc[:500]):
+        run = (some, signal[: len(some)])
+        figures, returns = sweep_metrics(*run, sets, Costs())
+        found = sweep_metrics(*run, prepared, Costs())
+        np.testing.assert_array_equal(found.returns, returns)
+        pd.testing.assert_frame_equal(pd.DataFrame(found.figures), pd.DataFrame(figures))
+        pd.testing.assert_frame_equal(sweep(*run, prepared, Costs()), sweep(*run, sets, Costs()))
 
 
 def test_equity_is_cash_and_position(bars: pd.DataFrame) -> None:

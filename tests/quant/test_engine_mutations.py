@@ -186,7 +186,8 @@ def kernels(old: str, new: str) -> types.ModuleType:
 
 def differs(mutant: types.ModuleType, run: Case, trades: np.ndarray[Any, Any], equity: Any) -> bool:
     """Whether the kernels give other trades or another equity than backtesting.py."""
-    sets, tables, _ = engine.parameter_matrix([run.parameters])
+    prepared_sets = engine.prepare([run.parameters])
+    sets, tables = prepared_sets.matrix, prepared_sets.tables
     bars = len(run.bars)
     found, curve = np.empty((2 * bars + 1, len(mutant.TRADE_COLUMNS))), np.empty(bars)
     prices = [run.bars[name].to_numpy() for name in ("open", "high", "low", "close")]
@@ -233,7 +234,7 @@ def sums_alone() -> list[tuple[Case, np.ndarray[Any, Any]]]:
         none = np.empty((0, 2))
         with np.errstate(all="ignore"):
             count = sound.single(*prices, signal, np.empty(0), sets[0], none, costs, policy, 1, border, trades, equity)
-            sound.summarise(equity, trades, count, days.times, days.day_ends, False, sums)
+            sound.summarise(equity, trades, count, days.times, days.day_ends, False, sums, np.empty(0))
         found.append((simple, sums))
     return found
 
@@ -244,17 +245,18 @@ def prepared(mutant: types.ModuleType, run: Case) -> tuple[list[Any], engine_fig
     costs = np.array([run.costs.cash, run.costs.commission, run.costs.commission, 0.0, 1.0, 0.0, 0.0, 0.0])
     policy = mutant.REVERSE if run.policy == "reverse" else mutant.EXCLUSIVE
     border = len(run.bars) - 2 if run.options["close_at_end"] else -1
-    sets = engine.parameter_matrix([run.parameters])[0]
+    sets = engine.prepare([run.parameters]).matrix
     return [*prices, run.signal, sets, costs, policy, border], engine_figures.calendar(pd.DatetimeIndex(run.bars.index))
 
 
 def sums_differ(mutant: types.ModuleType, run: Case, expected: np.ndarray[Any, Any]) -> bool:
     """Whether the lanes make other sums of a run that they do not pass on."""
     (opens, high, low, close, signal, sets, costs, policy, border), days = prepared(mutant, run)
-    sums, redo = np.empty((1, len(expected))), np.empty(1, dtype=bool)
+    sums, redo, returns = np.empty((1, len(expected))), np.empty(1, dtype=bool), np.empty((1, 0))
     with np.errstate(all="ignore"):
         plan = mutant.plan(high, low, close, signal, border, days.day_ends, mutant.LONGEST_STRETCH)
-        mutant.sweep_lanes(opens, high, low, close, *plan, sets, costs, policy, days.times, days.day_ends, sums, redo)
+        calendar = days.times, days.day_ends
+        mutant.sweep_lanes(opens, high, low, close, *plan, sets, costs, policy, *calendar, sums, returns, redo)
     told = sums[0] if expected[mutant.TRADES] else np.where(TRADELESS, expected, sums[0])
     return not redo[0] and not np.allclose(told, expected, rtol=1e-9, atol=1e-9, equal_nan=True)
 

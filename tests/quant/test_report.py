@@ -15,6 +15,7 @@ from sklearn.metrics import precision_recall_fscore_support
 from quant import report_figures as figures
 from quant import report_words as words
 from quant.report import ReportContent, ReportError, render
+from quant.shortlist import RULES
 from tests.quant.report_content import CHINESE, ENDS_SCRIPT, HOSTILE, report_content
 
 
@@ -74,7 +75,131 @@ def shown(content: ReportContent, **changes: object) -> Page:
 def test_verdict_says_how_many_hold_up_and_which(page: Page) -> None:
     assert "6 of 40 tickers hold up" in page.text
     assert f"{HOSTILE}, {CHINESE}, demo:C02USDT, demo:C03USDT, demo:C04USDT, demo:C05USDT" in page.text
-    assert "false discovery rate of 10%" in page.text
+    assert "At a false-discovery rate of 10%" in page.text
+
+
+def test_verdict_claims_no_false_discovery_rate_where_none_is_bounded(content: ReportContent) -> None:
+    for rules in ({"false_discovery_rate": None, "minimum_trades": 30}, {"minimum_trades": 30}):
+        text = shown(content, rules=rules).text
+        assert "No rule bounds how many of them are there by luck." in text
+        assert "At a false-discovery rate" not in text
+
+
+def test_placebos_and_all_candidates_together_stand_beside_the_verdict(page: Page) -> None:
+    assert (
+        "The same search on 10 placebo markets (5 with shuffled signals, 5 of random walks) let 1 entry through in "
+        "all. Counting one more to be safe, about 0.2 false entries are expected on a shortlist like this one of "
+        "6: a false-discovery rate of 3%."
+    ) in page.text
+    assert (
+        "17 candidates, which count as about 15.3 independent ones. If none of them were better than not trading, the "
+        "best would look as good as it does with a probability of 0.000999"
+    ) in page.text
+
+
+@pytest.mark.parametrize("entries", [None, {}, {"shuffled": []}])
+def test_run_without_placebos_says_so(content: ReportContent, entries: object) -> None:
+    market = {**content.market, "placebo_entries": entries, "false_entries": None}
+    text = shown(content, market=market).text
+    assert "None were searched in this run, so nothing here measures how many entries" in text
+    assert "placebo markets" not in text
+
+
+@pytest.mark.parametrize("nothing", [None, float("nan")])
+def test_market_without_candidates_has_nothing_to_test(nothing: float | None) -> None:
+    content = report_content(tickers=2, shortlisted=0)
+    decay = dict.fromkeys(content.market["tuning_decay"], nothing)
+    unknown = {"candidates": 0, "effective_candidates": nothing, "superior_predictive_ability": nothing}
+    market = {**content.market, **unknown, "tuning_decay": decay}
+    page = shown(content, market=market)
+    assert "There were no candidates, so there is nothing to test." in page.text
+    assert "luck puts about 0.2 on a shortlist" in page.text
+    assert "Deflated Sharpe ≥ 0.950 0 of 0" in page.text
+    assert "No ticker became a candidate." in page.text
+    assert "From choose to judge" not in page.text
+    assert "nan" not in page.text
+
+
+def test_page_stands_without_anything_said_of_the_market(content: ReportContent) -> None:
+    page = shown(content, market={})
+    assert "None were searched in this run" in page.text
+    assert "There were no candidates" in page.text
+    assert "From choose to judge" not in page.text
+
+
+def test_rules_that_are_on_are_listed_with_how_many_passed(page: Page, content: ReportContent) -> None:
+    table = (
+        "Rules of the shortlist Rule Needed Passed Trades ≥ 30 17 of 17 Return > 0.0% 17 of 17 "
+        "Deflated Sharpe ≥ 0.950 6 of 17 False-discovery rate ≤ 0.100 6 of 17 "
+    )
+    assert table in page.text
+    assert "Every rule is off: all candidates are shortlisted." in shown(content, rules={}).text
+
+
+def test_every_rule_there_is_can_be_shown(content: ReportContent) -> None:
+    table = figures.with_derived(content.shortlist)
+    rules = figures.rule_table({rule.name: 0.25 for rule in RULES}, table)
+    assert len(rules) == len(RULES)
+    assert all(rule["tip"] and rule["needed"][0] in "≥≤>" for rule in rules)
+    judged = table[table["stage"] == "judge"].iloc[0].to_dict()
+    assert len(figures.rule_rows(judged, {rule.name: 0.25 for rule in RULES})) == len(RULES)
+
+
+def test_false_discovery_rate_is_the_larger_of_the_two_that_are_known() -> None:
+    table = pd.DataFrame({"q_value": [0.01, 0.2, np.nan, 0.3], "placebo_q_value": [0.05, 0.1, np.nan, np.nan],
+                          "max_drawdown": -0.1})  # fmt: skip
+    for frame in (table, table.astype("Float64"), table.astype(object).where(table.notna(), None)):
+        derived = figures.with_derived(frame)
+        np.testing.assert_array_equal(derived["false_discovery_rate"], [0.05, 0.2, np.nan, 0.3])
+        np.testing.assert_array_equal(derived["drawdown"], 0.1)
+
+
+def test_rows_carry_their_rules_and_the_evidence_on_choose(page: Page, content: ReportContent) -> None:
+    data = json.loads(page.raw["data"])
+    assert [rule["label"] for rule in data["rules"]] == ["Trades", "Return", "Deflated Sharpe", "False-discovery rate"]
+    table = content.shortlist.set_index("ticker")
+    for ticker, row in data["tickers"].items():
+        stage = table.loc[ticker, "stage"]
+        outcomes = {"shortlisted": ["passed"] * 4, "judge": ["passed", "passed", "failed", "failed"], "choose": None}
+        assert (row["rules"] and [outcome for _, outcome in row["rules"]]) == outcomes[stage]
+        assert row["evidence"] == [
+            ["effective_trials", "5.41"],
+            ["choose_deflated_sharpe", "0.872"],
+            ["overfitting", "0.164"],
+            ["stability", "–" if stage == "choose" else "0.63"],
+            ["walk_forward_sharpe", "–" if stage == "choose" else "1.31"],
+        ]
+    held = data["tickers"][CHINESE]
+    assert [figure for figure, _ in held["rules"]][2:] == ["0.970", "0.0330"]
+    assert {"deflated_sharpe", "placebo_q_value"} <= {row[0] for row in held["statistics"]}
+
+
+def test_tuning_decay_says_only_what_is_known(page: Page, content: ReportContent) -> None:
+    assert (
+        "From choose to judge, over 17 candidates: the median candidate kept 38% of its Sharpe ratio; 76% of them kept "
+        "its sign; the rank correlation of promise and outcome is 0.27 (1:"
+    ) in page.text
+    decay = {"pairs": 1, "median_ratio": -0.5, "same_sign": 0.0, "rank_correlation": None}
+    said = words.decay_sentence({"tuning_decay": decay})
+    assert said == (
+        "From choose to judge, over 1 candidate: the median candidate kept −50% of its Sharpe ratio; 0% of them kept "
+        "its sign."
+    )
+
+
+def test_placebo_sentence_counts_a_single_market_and_caps_the_rate() -> None:
+    market = {"placebo_entries": {"walk": [3], "shuffled": []}, "false_entries": 4.0}
+    assert words.placebo_sentence(market, 1) == (
+        "The same search on 1 placebo market (1 of random walks) let 3 entries through in all. Counting one more to be "
+        "safe, about 4 false entries are expected on a shortlist like this one of 1: a false-discovery rate of 100%."
+    )
+
+
+def test_candidates_that_hardly_traded_cannot_be_tested_together() -> None:
+    market = {"candidates": 2, "effective_candidates": 2.0, "superior_predictive_ability": None}
+    assert words.candidates_sentence(market) == (
+        "2 candidates, which count as about 2.0 independent ones. Too little was traded on judge to test them together."
+    )
 
 
 def test_one_ticker_holds_up_in_the_singular() -> None:
@@ -115,7 +240,7 @@ def test_funnel_counts_each_step(page: Page) -> None:
         "Processed without failure": 40,
         "Traded on the choose part": 37,
         "Candidates: positive on choose": 17,
-        "Shortlisted: significant on judge": 6,
+        "Shortlisted: passed every rule": 6,
     }
     for label, number in steps.items():
         assert f"{label} {number} " in page.text
@@ -233,6 +358,11 @@ def test_every_statistic_is_explained(page: Page) -> None:
     ("changes", "message"),
     [
         ({"shortlist": lambda frame: frame.drop(columns="q_value")}, "shortlist lacks q_value"),
+        ({"shortlist": lambda frame: frame.drop(columns="placebo_q_value")}, "shortlist lacks placebo_q_value"),
+        (
+            {"rules": lambda rules: {**rules, "minimum_luck": 1.0}},
+            "there is no rule 'minimum_luck'; allowed: minimum_tr",
+        ),
         ({"metrics": lambda frame: frame.drop(columns=["ticker", "days"])}, "metrics lacks ticker, days"),
         ({"failures": lambda frame: frame.drop(columns="message")}, "failures lacks message"),
         ({"label_balance": lambda frame: frame.drop(columns="short")}, "label_balance lacks short"),
@@ -290,9 +420,10 @@ def test_equity_is_thinned_to_300_points_with_both_ends() -> None:
 
 def test_equity_keeps_nulls_as_breaks_and_hours_where_there_are_some() -> None:
     times = pd.date_range("2024-01-01 00:30", periods=3, freq="h", tz="UTC")
-    equity = pd.DataFrame({"time": times, "strategy": [1.0, np.nan, 1.23456], "buy_and_hold": 1.0})
+    equity = pd.DataFrame({"time": times, "strategy": [1.0, np.nan, 1.23456], "buy_and_hold": 0.000123456})
     thin = figures.thin_equity(equity)
     assert thin["strategy"] == [1.0, None, 1.2346]
+    assert thin["buy_and_hold"] == [0.00012346] * 3
     assert thin["times"][0] == "2024-01-01 00:30"
 
 
@@ -355,6 +486,8 @@ def test_parameters_read_as_sentences() -> None:
         (words.probability(0.05), "0.0500"),
         (words.probability(0.00001), "<0.0001"),
         (words.probability(1.0), "1.00"),
+        (words.probability(0.99984), ">0.999"),
+        (words.probability(0.9987), "0.999"),
         (words.interval(-0.5, 2.25), "−0.50 to 2.25"),
         (words.interval(None, 2.0), ""),
         (words.day(pd.Timestamp("2024-03-01 23:45", tz="UTC")), "2024-03-01"),
@@ -364,3 +497,8 @@ def test_parameters_read_as_sentences() -> None:
 )
 def test_numbers_are_written_for_people(text: str, expected: str) -> None:
     assert text == expected
+
+
+def test_costs_that_were_left_out_are_named(content: ReportContent) -> None:
+    assert "Left out: slippage, 12 payments of &lt;b&gt;funding&lt;/b&gt;." in render(content)
+    assert "Left out" not in render(dataclasses.replace(content, uncharged=()))

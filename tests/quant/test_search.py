@@ -4,12 +4,13 @@ import math
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from quant.parameters import BracketError, BracketParameters, from_row, to_row
 from quant.schemas import PARAMETERS
-from quant.search import OBJECTIVES, SearchError, choose, grid, score
+from quant.search import OBJECTIVES, SearchError, choose, grid, scores
 
 TABLES = (None, ((4, -1.0),), ((50, 0.054), (100, 0.05)))
 SPACE: dict[str, list[Any]] = {
@@ -20,7 +21,13 @@ SPACE: dict[str, list[Any]] = {
     "leverage": [1, 2],
     "minimum_profit": list(TABLES),
 }
-FIGURES_OF_A_SET = {"trades": 30, "sharpe": 1.5, "total_return": 0.2, "expectancy": 0.01, "profit_factor": 1.2}
+FIGURES_OF_A_SET = {
+    "trades": [30],
+    "sharpe": [1.5],
+    "total_return": [0.2],
+    "expectancy": [0.01],
+    "profit_factor": [1.2],
+}
 
 
 def test_whole_product_in_order_without_what_contradicts_itself() -> None:
@@ -114,21 +121,22 @@ def test_product_beyond_counting_is_refused() -> None:
 
 
 def test_score_is_the_figure_of_the_objective() -> None:
-    assert [score(FIGURES_OF_A_SET, objective) for objective in OBJECTIVES] == [1.5, 0.2, 0.01, 1.2]
+    assert [float(scores(FIGURES_OF_A_SET, objective)[0]) for objective in OBJECTIVES] == [1.5, 0.2, 0.01, 1.2]
 
 
 def test_too_few_trades_score_nan() -> None:
-    assert score(FIGURES_OF_A_SET, "sharpe", minimum_trades=30) == 1.5
-    assert math.isnan(score(FIGURES_OF_A_SET, "sharpe", minimum_trades=31))
+    two = {name: [*values, *values] for name, values in FIGURES_OF_A_SET.items()} | {"trades": [30, 31]}
+    np.testing.assert_array_equal(scores(two, "sharpe", minimum_trades=30), [1.5, 1.5])
+    np.testing.assert_array_equal(scores(two, "sharpe", minimum_trades=31), [np.nan, 1.5])
 
 
 def test_unknown_objective_is_named() -> None:
     with pytest.raises(SearchError, match="objective is 'calmar'; allowed: sharpe, return"):
-        score(FIGURES_OF_A_SET, "calmar")  # type: ignore[arg-type]
+        scores(FIGURES_OF_A_SET, "calmar")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("scores", "expected"),
+    ("values", "expected"),
     [
         ([math.nan, 1.0, 3.0, 3.0], 2),
         ([-2.0, -1.0], 1),
@@ -137,8 +145,8 @@ def test_unknown_objective_is_named() -> None:
         ([math.nan, -5.0], 1),
     ],
 )
-def test_choice_is_the_first_of_the_highest(scores: list[float], expected: int | None) -> None:
-    assert choose(scores) == expected
+def test_choice_is_the_first_of_the_highest(values: list[float], expected: int | None) -> None:
+    assert choose(values) == expected
 
 
 @pytest.mark.parametrize("parameters", grid(SPACE | {"trailing_activation": [0.01], "trailing_distance": [0.2]}, 9, 1))

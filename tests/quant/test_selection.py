@@ -5,12 +5,13 @@ from itertools import combinations
 import numpy as np
 import pytest
 from arch.bootstrap import SPA, StationaryBootstrap
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import linregress, norm, spearmanr
 
 from quant.selection import (
+    EffectiveTrials,
     SelectionError,
     deflated_sharpe,
     effective_trials,
@@ -111,6 +112,41 @@ def test_returns_simulated_with_the_same_seed_do_not_meet_their_own_draws() -> N
     returns = np.random.default_rng(0).standard_normal((100, 365))
     common = np.random.default_rng(0).standard_normal((1, 365))
     assert effective_trials(common + returns[1:], seed=0) == pytest.approx(16, rel=0.4)
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=8), st.integers(0, 1000))
+@settings(deadline=None, max_examples=30)
+def test_number_of_trials_does_not_depend_on_the_batches_that_they_come_in(sizes: list[int], seed: int) -> None:
+    returns = noise(sum(sizes), 40, seed=seed) + noise(1, 40, seed=seed + 1)
+    returns[::5] = 0.0
+    counted = EffectiveTrials(draws=200, seed=seed)
+    for batch in np.split(returns, np.cumsum(sizes)[:-1]):
+        counted.add(batch)
+    expected = effective_trials(returns, draws=200, seed=seed)
+    np.testing.assert_allclose(counted.number(), expected, rtol=1e-9)
+
+
+def test_number_of_trials_is_not_cut_by_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    returns = near_copies(5, 4, 60, 0)
+    whole = effective_trials(returns, draws=200)
+    monkeypatch.setattr("quant.selection._CHUNK", 600)  # three trials
+    assert effective_trials(returns, draws=200) == pytest.approx(whole, rel=1e-9)
+
+
+def test_trials_over_other_periods_are_refused() -> None:
+    counted = EffectiveTrials()
+    counted.add(noise(3, 40))
+    with pytest.raises(SelectionError, match="returns have 39 periods; allowed: 40, as those before"):
+        counted.add(noise(3, 39))
+
+
+def test_number_of_no_trials_is_nan() -> None:
+    counted = EffectiveTrials()
+    assert np.isnan(counted.number())
+    counted.add(np.zeros((4, 30)))
+    assert np.isnan(counted.number())
+    counted.add(noise(4, 30))
+    assert counted.number() == effective_trials(noise(4, 30))
 
 
 # ---------------------------------------------------------------- deflated Sharpe ratio

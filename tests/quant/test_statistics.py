@@ -9,10 +9,10 @@ from scipy.stats import false_discovery_control, kstest, norm
 from quant.statistics import (
     StatisticsError,
     benjamini_hochberg,
-    bootstrap_sharpe,
     max_drawdown,
     probabilistic_sharpe,
     sharpe,
+    sharpe_error,
 )
 
 
@@ -36,10 +36,10 @@ def test_sharpe_ignores_scale_and_turns_with_the_sign() -> None:
 def test_too_little_to_tell_is_nan(returns: list[float]) -> None:
     assert np.isnan(sharpe(returns))
     assert np.isnan(probabilistic_sharpe(returns))
-    assert np.isnan(bootstrap_sharpe(returns)).all()
+    assert np.isnan(sharpe_error(returns))
 
 
-@pytest.mark.parametrize("function", [sharpe, probabilistic_sharpe, bootstrap_sharpe, max_drawdown])
+@pytest.mark.parametrize("function", [sharpe, probabilistic_sharpe, sharpe_error, max_drawdown])
 @pytest.mark.parametrize("series", [[0.1, np.nan, 0.2, 0.3], [0.1, np.inf, 0.2, 0.3], [[0.1, 0.2], [0.3, 0.4]]])
 def test_series_that_are_none_are_refused(function, series) -> None:
     with pytest.raises(StatisticsError, match="one-dimensional and finite"):
@@ -58,6 +58,36 @@ def test_probabilistic_sharpe_of_the_observed_ratio_is_a_half() -> None:
     returns = draws(300, 0.001)
     assert probabilistic_sharpe(returns, benchmark=sharpe(returns)) == pytest.approx(0.5)
     assert probabilistic_sharpe(returns, benchmark=-1) > probabilistic_sharpe(returns) > 0.5
+
+
+def test_sharpe_error_by_hand() -> None:
+    # standardised: skewness 0, kurtosis 1.5, so that the variance is 1 + 0.125 ratio²
+    even = np.array([-1.0, 0.0, 1.0] * 10) + 0.2
+    ratio = 0.2 / np.std(even, ddof=1)
+    assert sharpe_error(even, periods=7) == pytest.approx(np.sqrt((1 + 0.125 * ratio**2) * 7 / 29), rel=1e-12)
+    # mean 0.5 and variance 0.75, or 1 with ddof 1; third moment 0.75, fourth 1.3125
+    skewed = [0.0, 2.0, 0.0, 0.0]
+    variance = 1 - 0.75 / 0.75**1.5 * 0.5 + (1.3125 / 0.75**2 - 1) / 4 * 0.5**2
+    assert sharpe_error(skewed) == pytest.approx(np.sqrt(variance * 365 / 3), rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["normal", "long losses", "long gains"])
+def test_sharpe_error_is_the_deviation_over_many_samples(kind: str) -> None:
+    generator = np.random.default_rng(5)
+    # at 0.25 a day a skewness of ±2 makes the error 0.78 or 1.25 of that of normal returns
+    shape = (3_000, 500)
+    samples = generator.standard_normal(shape) if kind == "normal" else generator.exponential(size=shape) - 1
+    samples = (-samples if kind == "long losses" else samples) + 0.25
+    deviation = np.std([sharpe(returns) for returns in samples])
+    assert np.median([sharpe_error(returns) for returns in samples]) == pytest.approx(deviation, rel=0.1)
+
+
+@given(st.lists(st.floats(-0.2, 0.2), min_size=3, max_size=40), st.floats(-3, 3), st.sampled_from([1, 252, 365]))
+def test_probabilistic_sharpe_is_normal_in_standard_errors(
+    returns: list[float], benchmark: float, periods: int
+) -> None:
+    expected = norm.cdf((sharpe(returns, periods) - benchmark) / sharpe_error(returns, periods))
+    assert probabilistic_sharpe(returns, benchmark, periods) == pytest.approx(expected, nan_ok=True)
 
 
 def test_losses_with_a_long_tail_count_against_a_strategy() -> None:
@@ -90,43 +120,6 @@ def test_q_values_by_hand() -> None:
 def test_p_values_that_are_none_are_refused(p_values) -> None:
     with pytest.raises(StatisticsError, match="within 0 … 1"):
         benjamini_hochberg(p_values)
-
-
-def test_bootstrap_interval_covers_the_truth_as_often_as_it_says() -> None:
-    generator = np.random.default_rng(3)
-    truth = 0.1 * np.sqrt(365)
-    intervals = [bootstrap_sharpe(generator.standard_normal(300) + 0.1, resamples=300, seed=i) for i in range(200)]
-    covered = np.mean([low <= truth <= high for low, high in intervals])
-    assert 0.82 <= covered <= 0.97
-
-
-def test_bootstrap_interval_widens_where_days_hang_together() -> None:
-    steps = draws(600, seed=4)
-    together = np.convolve(steps, np.ones(10), "valid")
-    wide = np.diff(bootstrap_sharpe(together, block=20))[0]
-    narrow = np.diff(bootstrap_sharpe(together, block=1))[0]
-    assert wide > 1.5 * narrow
-
-
-def test_bootstrap_interval_hangs_on_the_seed_alone() -> None:
-    returns = draws(100, 0.002)
-    assert bootstrap_sharpe(returns, seed=1) == bootstrap_sharpe(returns, seed=1)
-    assert bootstrap_sharpe(returns, seed=1) != bootstrap_sharpe(returns, seed=2)
-    low, high = bootstrap_sharpe(returns)
-    assert low < sharpe(returns) < high
-    wider = bootstrap_sharpe(returns, level=0.99)
-    assert wider[0] < low and high < wider[1]
-
-
-def test_bootstrap_of_a_single_trade_is_finite() -> None:
-    low, high = bootstrap_sharpe([0.0] * 50 + [0.05], block=5)
-    assert np.isfinite([low, high]).all()
-
-
-@pytest.mark.parametrize("options", [{"block": 0}, {"resamples": 0}, {"level": 1.0}, {"level": 0.0}])
-def test_bootstrap_refuses_senseless_options(options) -> None:
-    with pytest.raises(StatisticsError, match="block ≥ 1"):
-        bootstrap_sharpe(draws(20), **options)
 
 
 def test_max_drawdown_by_hand() -> None:

@@ -1,0 +1,69 @@
+"""Files of rows (ticker, time, value) that a quant brings along: own signals, funding rates."""
+
+import hashlib
+import io
+import posixpath
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from storage.store import open_store
+
+
+class RowsError(ValueError):
+    """Rows that cannot be used: which file, row and value."""
+
+
+class Rows(NamedTuple):
+    """Rows by the ticker that the file names, indexed by time (UTC), and the hash of the file."""
+
+    by_ticker: dict[str, pd.Series]
+    content: str
+
+    def named(self, tickers: list[str]) -> dict[str, pd.Series]:
+        """Return the rows by canonical ticker; the file may name a ticker or its symbol. Unknown names are kept."""
+        known = {name: ticker for ticker in tickers for name in (ticker, ticker.partition(":")[2])}
+        return {known.get(name, name): rows for name, rows in self.by_ticker.items()}
+
+
+def read(url: str, value: str) -> Rows:
+    """Read a Parquet or CSV file with the columns ticker, time and ``value``.
+
+    Raises
+    ------
+    RowsError
+        If the file cannot be read, a column is missing, a time cannot be read, a value is no finite number, or a ticker
+        has two values at one time.
+    """
+    folder, name = posixpath.split(url)
+    data = open_store(folder or ".").read(name)
+    try:
+        frame = pd.read_csv(io.BytesIO(data)) if url.endswith(".csv") else pd.read_parquet(io.BytesIO(data))
+    except (ValueError, OSError) as error:
+        raise RowsError(f"{url} is not a readable Parquet or CSV file ({len(data):,} bytes): {error}") from error
+    needed = ("ticker", "time", value)
+    missing = [column for column in needed if column not in frame.columns]
+    if missing:
+        raise RowsError(f"{url} lacks the column {', '.join(missing)}; it needs {', '.join(needed)}.")
+    times = pd.to_datetime(frame["time"], utc=True, errors="coerce")
+    if times.isna().any():
+        row = int(np.flatnonzero(times.isna())[0])
+        raise RowsError(f"{url}, row {row}: time {frame['time'].iloc[row]!r} cannot be read; give UTC times.")
+    numbers = pd.to_numeric(frame[value], errors="coerce")
+    wrong = ~np.isfinite(numbers.to_numpy(dtype=np.float64, na_value=np.nan))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise RowsError(
+            f"{url}, row {row}: {value} {frame[value].iloc[row]!r} of {frame['ticker'].iloc[row]}; "
+            "allowed: finite numbers."
+        )
+    frame = pd.DataFrame({"ticker": frame["ticker"].astype(str), "time": times.dt.as_unit("us"), value: numbers})
+    twice = frame.duplicated(["ticker", "time"])
+    if twice.any():
+        row = frame[twice].iloc[0]
+        raise RowsError(f"{url} has two rows for {row['ticker']} at {row['time']}; give one a ticker and time.")
+    groups = frame.sort_values("time").groupby("ticker", sort=True)
+    return Rows(
+        {str(ticker): group.set_index("time")[value] for ticker, group in groups}, hashlib.sha256(data).hexdigest()
+    )
