@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jobs import market
+from jobs import compiled, market
 from jobs.market import Stretch
 from jobs.search import costs, tested
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, require, run_stage
@@ -56,6 +56,7 @@ def produce(context: Context, item: Item, part: Part) -> Produced:
 
     A ticker without a chosen set, or without bars in the part, is not traded.
     """
+    compiled.ready()
     stretch = market.stretch(context, item.ticker, part)
     row: dict[str, Any] | None = item.payload
     rows = [] if row is None else [{"part": "choose", **{name: row[name] for name in NAMES}, **NOT_JUDGED}]

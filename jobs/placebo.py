@@ -6,7 +6,7 @@ python -m jobs.placebo --config run.toml --store URL --run NAME
 from collections.abc import Iterator
 from typing import Any
 
-from jobs import market
+from jobs import compiled, market
 from jobs.market import Stretch
 from jobs.search import tested, tune
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, items_of, require, run_stage
@@ -46,6 +46,7 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
 
 def produce(context: Context, item: Item, parts: tuple[Part, Part]) -> Produced:
     """The search of one ticker, as often as asked where it can find nothing, and what it chose on the judge part."""
+    compiled.ready()
     choose, judge = (market.stretch(context, item.ticker, part) for part in parts)
     rows: list[dict[str, Any]] = []
     if choose and judge:

@@ -16,7 +16,7 @@ from jobs import market
 from jobs.shortlist import metrics_frame, trials_frame
 from jobs.stage import Context, require
 from quant.report import ModelEvaluation, ReportContent, render
-from quant.schemas import EQUITY, FAILURES, SHORTLIST, frame
+from quant.schemas import CORRELATIONS, EQUITY, FAILURES, PORTFOLIO, SHORTLIST, frame
 from storage import layout
 from storage.manifest import Manifest
 from storage.tables import read_table
@@ -53,6 +53,8 @@ def content(context: Context, pipeline: Manifest) -> ReportContent:
         trials=max((int(info["trials"]) for info in searched.tickers.values()), default=0),
         rules=context.config.shortlist.model_dump(),
         market=require(context, "shortlist").details,
+        portfolio=read_table(context.store, context.run, PORTFOLIO),
+        correlations=read_table(context.store, context.run, CORRELATIONS),
         uncharged=uncharged(context, judged),
         failures=failures_frame(pipeline),
         parameters=None if chosen.empty else chosen,

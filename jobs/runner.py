@@ -25,7 +25,10 @@ from jobs.stage import Context
 from storage.store import open_store
 
 # Modules of this folder that are no jobs of their own.
-SHARED = {"__main__", "config", "dataset", "market", "own_signals", "rows", "runner", "sources", "stage"}
+SHARED = {
+    *("__main__", "compiled", "config", "dataset", "exports", "market"),
+    *("own_signals", "rows", "runner", "sources", "stage"),
+}
 
 logger = logging.getLogger("assay")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs import market
+from jobs import compiled, market
 from jobs.config import Search
 from jobs.market import Stretch
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, items_of, require, run_stage
@@ -67,6 +67,7 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
 
 def produce(context: Context, item: Item, extra: tuple[Part, Folds]) -> Produced:
     """Every trial of one ticker on the choose part, the best marked as chosen; none where it has no bars there."""
+    compiled.ready()
     part, folds = extra
     stretch = market.stretch(context, item.ticker, part)
     signals = int((stretch.signal != 0).sum())

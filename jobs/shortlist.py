@@ -8,14 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from jobs import market
+from jobs import exports
 from jobs.stage import Context, Stage, now, plain, require, stage_fingerprint
-from quant import export, portfolio, selection
+from quant import portfolio, selection
 from quant.metrics import daily_returns
-from quant.parameters import from_row
-from quant.schemas import CORRELATIONS, EQUITY, PARAMETERS, PORTFOLIO, SHORTLIST, frame
+from quant.schemas import CORRELATIONS, EQUITY, PORTFOLIO, SHORTLIST, frame
 from quant.shortlist import Verdicts, shortlist
-from storage import layout
 from storage.manifest import Manifest, read_manifest, write_manifest
 from storage.tables import read_table, write_table
 
@@ -47,7 +45,7 @@ def run(context: Context) -> Manifest:
         CORRELATIONS: portfolio.correlations(picked.reindex(columns=sorted(picks))),
     }
     tables = {one: write_table(context.store, context.run, one, table) for one, table in frames.items()}
-    write_exports(context, verdicts.table, chosen, judged)
+    exports.write(context, verdicts.table, chosen, judged)
     manifest = Manifest(
         stage=STAGE.name,
         fingerprint=identity,
@@ -122,37 +120,6 @@ def trials_frame(searched: Manifest) -> pd.DataFrame:
             if info["chosen"]
         ]
     )
-
-
-def write_exports(
-    context: Context, verdicts: pd.DataFrame, chosen: dict[str, dict[str, Any]], judged: Manifest
-) -> None:
-    """Write the shortlist as CSV and Parquet, and ``custom_assets.json`` and ``.txt`` for the article's bot."""
-    parameters = pd.DataFrame([{"ticker": ticker, **row} for ticker, row in chosen.items()])
-    parameters = parameters.reindex(columns=["ticker", *(column.name for column in PARAMETERS)])
-    whole = verdicts.merge(parameters, on="ticker", how="left")
-    for name, content in (
-        ("shortlist.csv", whole.to_csv(index=False, lineterminator="\n").encode()),
-        ("shortlist.parquet", whole.to_parquet(index=False)),
-    ):
-        context.store.write(layout.export(context.run, name), content)
-    ingested = market.of(context)
-    part = market.parts(context, ingested)["judge"]
-    figures = {
-        ticker: row for ticker, info in judged.tickers.items() for row in info["metrics"] if row["part"] == "judge"
-    }
-    assets = export.custom_assets(
-        verdicts,
-        {ticker: from_row(row) for ticker, row in chosen.items()},
-        figures,
-        optimizer_used=f"{context.config.search.sampler} - {context.config.search.objective}",
-        model_name="own signals" if context.config.signals else f"{context.config.train.architecture}.keras",
-        start=part.start,
-        end=part.end,
-        timeframe=f"{market.bar_length(ingested) / pd.Timedelta(minutes=1):g} minutes",
-    )
-    for name in ("custom_assets.json", "custom_assets.txt"):
-        context.store.write(layout.export(context.run, name), export.to_json(assets).encode())
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ included (lots, slippage, funding, liquidation), are in docs/perpetual-rules.md.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -197,6 +198,71 @@ def sweep(
         costs.cash,
     )
     return pd.DataFrame({**chosen.columns, **figures}, copy=False)
+
+
+def sweep_assets(
+    assets: Mapping[str, tuple[pd.DataFrame, Signal]],
+    parameters: Sets,
+    costs: Costs,
+    policy: Policy = "reverse",
+    *,
+    funding: Mapping[str, pd.Series] | None = None,
+    limit_bars: int = 1,
+    close_at_end: bool = False,
+    threads: int = 1,
+) -> pd.DataFrame:
+    """Replay the same parameter sets over several assets.
+
+    Parameters
+    ----------
+    assets
+        Bars and signal by ticker; the rest is as for :func:`sweep`.
+    funding
+        By ticker; tickers without an entry pay none.
+    threads
+        Assets replayed at the same time: the compiled loops do not hold the interpreter.
+
+    Returns
+    -------
+    DataFrame
+        What :func:`sweep` returns of each asset, one below the other in the order given, with the column ``ticker``
+        in front.
+
+    Raises
+    ------
+    BracketError
+        As :func:`sweep`, naming the ticker; or if there are no assets or no threads.
+    """
+    if not assets or threads < 1:
+        raise BracketError(f"there are {len(assets)} assets and {threads} threads; needed: one or more of each")
+    chosen, rates = _prepared(parameters), funding or {}
+
+    def one(ticker: str) -> pd.DataFrame:
+        bars, signal = assets[ticker]
+        options: Any = {"limit_bars": limit_bars, "close_at_end": close_at_end}
+        try:
+            found = sweep(bars, signal, chosen, costs, policy, funding=rates.get(ticker), **options)
+        except BracketError as error:
+            raise BracketError(f"{ticker}: {error}") from error
+        found.insert(0, "ticker", ticker)
+        return found
+
+    with ThreadPoolExecutor(threads) as pool:
+        return pd.concat(list(pool.map(one, assets)), ignore_index=True)
+
+
+def warm_up() -> None:
+    """Compile every loop, or load it from the cache beside the module: seconds that no first asset should pay for."""
+    bars = pd.DataFrame(
+        dict.fromkeys(("open", "high", "low", "close"), 1.0),
+        index=pd.date_range("2024-01-01", periods=3, freq="D", unit="us"),
+    )
+    none = np.zeros(len(bars), dtype=np.int8)
+    for parameters in (BracketParameters(0.1, 0.1), BracketParameters(minimum_profit=((1, 0.0),))):
+        for policy in POLICIES:
+            sweep(bars, none, [parameters], Costs(), policy)
+    for policy in POLICIES:
+        replay(bars, none, BracketParameters(), Costs(), policy)
 
 
 def sweep_metrics(

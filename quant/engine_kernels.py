@@ -15,8 +15,9 @@ import math
 import numba
 import numpy as np
 
-# without the error model of NumPy every division tests for 0, and no loop with one in it becomes vectors
-_compiled = numba.njit(cache=True, error_model="numpy")
+# without the error model of NumPy every division tests for 0, and no loop with one in it becomes vectors; without the
+# lock of the interpreter, threads replay several assets at the same time
+_compiled = numba.njit(cache=True, error_model="numpy", nogil=True)
 
 # columns of a parameter row
 STOP_LONG, TAKE_LONG, LIMIT_LONG, STOP_SHORT, TAKE_SHORT, LIMIT_SHORT, LEVERAGE, ACTIVATION, DISTANCE = range(9)
@@ -113,13 +114,13 @@ FRACTION = 1.0 - np.finfo(np.float64).eps
 def _whole(value, unit):
     """Python's ``value // unit`` for positive floats: the exact floor, by a division where that is certain."""
     quotient = value / unit
-    below = math.floor(quotient)
+    below = np.floor(quotient)  # a float, since the lots of a cheap coin may be more than an integer holds
     rest = quotient - below
     if quotient < 4.0e15 and 1e-9 * (1.0 + quotient * 1e-6) < rest < 1.0 - 1e-9 * (1.0 + quotient * 1e-6):
         return below
     remainder = value % unit
     divided = (value - remainder) / unit
-    below = math.floor(divided)
+    below = np.floor(divided)
     return below + 1.0 if divided - below > 0.5 else below
 
 

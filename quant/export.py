@@ -57,18 +57,10 @@ def custom_assets(
     ExportError
         If two tickers have one ccxt name, or a shortlisted ticker has no parameters or no figures.
     """
-    chosen = shortlist.loc[shortlist["shortlisted"].astype(bool)].sort_values("rank")["ticker"]
-    tickers: dict[str, str] = {}
-    for ticker in chosen:
-        name = ccxt_form(ticker)
-        if name in tickers:
-            raise ExportError(
-                f"{tickers[name]} and {ticker} are both shortlisted and both {name} in custom_assets; "
-                "allowed: one ticker a name, so export the venues apart"
-            )
+    tickers = by_name(shortlist)
+    for ticker in tickers.values():
         if ticker not in parameters or ticker not in figures:
             raise ExportError(f"{ticker} is shortlisted without {'figures' if ticker in parameters else 'parameters'}")
-        tickers[name] = ticker
     span = f"from {_moment(start)} to {_moment(end)} ({_duration(end - start)}) on bars of {timeframe}"
     return {
         name: {
@@ -81,7 +73,27 @@ def custom_assets(
     }
 
 
-def to_json(assets: Mapping[str, Mapping[str, Any]]) -> str:
+def by_name(shortlist: pd.DataFrame) -> dict[str, str]:
+    """Return the shortlisted tickers by ccxt's names, best first.
+
+    Raises
+    ------
+    ExportError
+        If two tickers have one name.
+    """
+    tickers: dict[str, str] = {}
+    for ticker in shortlist.loc[shortlist["shortlisted"].astype(bool)].sort_values("rank")["ticker"]:
+        name = ccxt_form(ticker)
+        if name in tickers:
+            raise ExportError(
+                f"{tickers[name]} and {ticker} are both shortlisted and both {name} to ccxt; "
+                "allowed: one ticker a name, so export the venues apart"
+            )
+        tickers[name] = ticker
+    return tickers
+
+
+def to_json(assets: Mapping[str, Any]) -> str:
     """Return the text of the file, the same for the same assets; ``json.loads`` reads it under any encoding."""
     return json.dumps(assets, indent=4, allow_nan=False) + "\n"
 

@@ -111,6 +111,9 @@ class ReportContent:
     market
         What can be said of all candidates together: candidates, effective_candidates, placebo_entries, false_entries,
         superior_predictive_ability and tuning_decay, as in the manifest of the shortlist; any may be null or missing.
+    portfolio, correlations
+        ``schemas.PORTFOLIO`` indexed by time (or with a column ``time``) and ``schemas.CORRELATIONS`` of the
+        shortlisted tickers; their figures are ``market["portfolio"]``.
     uncharged
         Costs that trading would have had and that were left out, in words.
     failures
@@ -140,6 +143,8 @@ class ReportContent:
     trials: int
     rules: Mapping[str, float | None]
     market: Mapping[str, Any]
+    portfolio: pd.DataFrame
+    correlations: pd.DataFrame
     uncharged: tuple[str, ...]
     failures: pd.DataFrame
     parameters: pd.DataFrame | None = None
@@ -180,6 +185,8 @@ def render(content: ReportContent) -> str:
         together=words.candidates_sentence(content.market),
         decay=words.decay_sentence(content.market),
         shortlisted=_table(content, table[table["shortlisted"]], SHORTLISTED_COLUMNS),
+        portfolio=figures.portfolio(content.market.get("portfolio") or {}),
+        correlations=figures.correlation_matrix(content.correlations),
         rejected=_table(content, table[~table["shortlisted"]], REJECTED_COLUMNS),
         timeline=figures.timeline(content.parts),
         labels=None if content.label_balance is None else figures.label_bars(content.label_balance),
@@ -317,6 +324,7 @@ def _data(content: ReportContent, table: pd.DataFrame) -> dict[str, Any]:
         "axes": axes,
         "tickers": tickers,
         "glossary": words.GLOSSARY,
+        "portfolio": figures.thin(content.portfolio, "equity", "drawdown"),
         "promises": figures.promises(content.shortlist),
         "history": None if content.evaluation is None else figures.plain_columns(content.evaluation.history),
     }

@@ -5,7 +5,8 @@ HTML and charts are drawn by the browser from compact JSON when they come into v
 """
 
 import json
-from collections.abc import Hashable, Mapping
+import math
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -136,8 +137,8 @@ def evidence_rows(verdict: Record) -> list[list[str]]:
     return [[name, _FORMATS[name](value_of(verdict, name))] for name in _CHOOSE_EVIDENCE]
 
 
-def thin_equity(equity: pd.DataFrame) -> dict[str, list[Any]]:
-    """An equity frame as at most 300 points: days as text, multiples of cash rounded to 5 significant digits.
+def thin(equity: pd.DataFrame, *columns: str) -> dict[str, list[Any]]:
+    """Columns of an equity frame as at most 300 points: days as text, values rounded to 5 significant digits.
 
     The first and the last point always stay; a null is None, which breaks the line.
     """
@@ -147,7 +148,7 @@ def thin_equity(equity: pd.DataFrame) -> dict[str, list[Any]]:
     pattern = "%Y-%m-%d" if bool((times == times.normalize()).all()) else "%Y-%m-%d %H:%M"
     curves = {
         name: [None if np.isnan(value) else float(f"{value:.5g}") for value in equity[name].to_numpy(float)[kept]]
-        for name in ("strategy", "buy_and_hold")
+        for name in columns
     }
     return {"times": times.strftime(pattern).tolist(), **curves}
 
@@ -159,10 +160,40 @@ def equity_data(equity: Mapping[str, pd.DataFrame]) -> tuple[list[list[str]], di
     for ticker, frame in equity.items():
         if frame.empty:
             continue
-        thin = thin_equity(frame)
-        axis = axes.setdefault(tuple(thin["times"]), len(axes))
-        curves[ticker] = {"axis": axis, "strategy": thin["strategy"], "hold": thin["buy_and_hold"]}
+        shown = thin(frame, "strategy", "buy_and_hold")
+        axis = axes.setdefault(tuple(shown["times"]), len(axes))
+        curves[ticker] = {"axis": axis, "strategy": shown["strategy"], "hold": shown["buy_and_hold"]}
     return [list(axis) for axis in axes], curves
+
+
+LARGEST_MATRIX = 24  # tickers; a larger table of correlations cannot be read
+
+
+def portfolio(summary: Mapping[Hashable, Any]) -> list[tuple[str, str]]:
+    """Figures of all shortlisted tickers together, as (glossary key, text)."""
+    forms: dict[str, tuple[str, Callable[[Any], str]]] = {
+        "total_return": ("portfolio_return", lambda value: words.percent(value, signed=True)),
+        "sharpe": ("sharpe", words.decimal),
+        "max_drawdown": ("max_drawdown", words.percent),
+        "mean_correlation": ("correlation", words.decimal),
+    }
+    return [(key, form(value_of(summary, name))) for name, (key, form) in forms.items() if name in summary]
+
+
+def correlation_matrix(pairs: pd.DataFrame) -> list[dict[str, Any]] | None:
+    """Rows of a square table of correlations; None for fewer than two tickers or too many to read."""
+    names = sorted({*pairs["ticker"], *pairs["other"]})
+    if not 2 <= len(names) <= LARGEST_MATRIX:
+        return None
+    known = {frozenset((row["ticker"], row["other"])): row["correlation"] for row in pairs.to_dict("records")}
+    rows = []
+    for one in names:
+        values = [1.0 if one == other else float(known[frozenset((one, other))]) for other in names]
+        cells = [
+            {"text": words.decimal(value), "share": 0.0 if math.isnan(value) else max(value, 0.0)} for value in values
+        ]
+        rows.append({"name": one, "cells": cells})
+    return rows
 
 
 _DETAIL_ROWS = (
@@ -178,6 +209,8 @@ _DETAIL_ROWS = (
     ("expectancy", "expectancy", lambda value: words.percent(value, signed=True, digits=2)),
     ("exposure", "exposure", words.percent),
     ("commission", "commission", words.count),
+    ("funding", "funding", words.count),
+    ("capacity", "capacity", words.count),
 )
 
 

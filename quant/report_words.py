@@ -31,6 +31,21 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "profit_factor": ("Profit factor", "All gains divided by all losses. Above 1 the gains outweigh the losses."),
     "expectancy": ("Expectancy", "Mean return of a trade after fees."),
     "max_drawdown": ("Max drawdown", "The largest fall of the account from an earlier peak."),
+    "portfolio_return": (
+        "Return together",
+        "What all shortlisted tickers with equal weights, set back every day, made on the judge part.",
+    ),
+    "correlation": (
+        "Mean correlation",
+        "How alike the daily returns of two shortlisted tickers are on average: near 1 they are one bet, near 0 they "
+        "spread the risk.",
+    ),
+    "funding": ("Funding", "Paid to or received from the other side of a perpetual, over all trades."),
+    "capacity": (
+        "Capacity",
+        "Starting cash with which half of the entries would take at most 1% of what was traded in their bar. With more "
+        "money the trades themselves would move the price.",
+    ),
     "p_value": (
         "p-value",
         "How often pure luck would show a Sharpe ratio this high on the judge part. Small is good.",

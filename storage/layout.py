@@ -114,9 +114,9 @@ def checkpoints(run: str, name: str) -> str:
     return f"{run_prefix(run)}/checkpoints/{_named('checkpoint', name)}"
 
 
-def export(run: str, file: str) -> str:
-    """Key of an exported file."""
-    return f"{run_prefix(run)}/exports/{_named('file', file)}"
+def export(run: str, *names: str) -> str:
+    """Key of an exported file: its name, after those of the folders it lies in."""
+    return "/".join([run_prefix(run), "exports", *(_named("file", name) for name in names)])
 
 
 def report(run: str) -> str:

@@ -112,6 +112,23 @@ const charts = {
       },
     };
   },
+  together(node, colour) {
+    const { times, equity } = data.portfolio;
+    const marks = ticks(equity);
+    node.setAttribute("aria-label", `Combined equity, ending at ${equity.at(-1)} times the start`);
+    return {
+      traces: [line("equity", times, positive(equity), colour.accent, 2)],
+      layout: { hovermode: "x unified", yaxis: { type: "log", tickvals: marks, ticktext: marks.map((value) => `${value}×`) } },
+    };
+  },
+  drawdown(node, colour) {
+    const { times, drawdown } = data.portfolio;
+    node.setAttribute("aria-label", `Combined drawdown, ${(100 * Math.min(...drawdown)).toFixed(1)}% at worst`);
+    return {
+      traces: [{ ...line("drawdown", times, drawdown, colour.accent, 1.5), fill: "tozeroy", hovertemplate: "%{y:.1%}" }],
+      layout: { hovermode: "x unified", yaxis: { tickformat: ".0%" } },
+    };
+  },
   loss(node, colour) {
     const { epoch, loss, validation_loss: validation } = data.history;
     node.setAttribute("aria-label", `Loss over ${epoch.length} epochs, ending at ${validation.at(-1)} on validate`);

@@ -69,16 +69,19 @@ def test_with_the_true_pattern_as_signal_every_planted_ticker_is_found_and_nothi
 
 
 @pytest.mark.timeout(900)
-def test_a_driver_killed_while_it_trains_is_resumed_to_the_same_result(demo: dict[int, Context], tmp_path: Path):
+def test_a_driver_killed_while_it_trains_is_resumed_to_the_same_result(tmp_path: Path):
     """SIGKILL once the first epoch is kept; the same command then goes on from there."""
-    context = make_context(tmp_path, run="demo")
-    command = [sys.executable, "-m", "jobs.pipeline", "--store", str(tmp_path), "--run", "demo", "--workers", "2"]
+    settings = {"ingest": {"tickers": ("MAJOR1USDT", "COIN05USDT", "COIN06USDT")}, "train": {"epochs": 4}}
+    undisturbed = run(make_context(tmp_path / "undisturbed", run="demo", **settings))
+    context = make_context(tmp_path / "killed", run="demo", **settings)
+    flags = ["--ingest.tickers", '["MAJOR1USDT", "COIN05USDT", "COIN06USDT"]', "--train.epochs", "4"]
+    command = [sys.executable, "-m", "jobs.pipeline", "--store", str(tmp_path / "killed"), "--workers", "2", *flags]
     kept = layout.checkpoints(context.run, "train")
     kill_once(command, lambda: any(key.endswith(CHECKPOINT) for key in context.store.list(kept)), seconds=300)
     assert read_manifest(context.store, context.run, "train") is None
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
-    assert require(context, "pipeline").result_hash == require(demo[0], "pipeline").result_hash
+    assert require(context, "pipeline").result_hash == require(undisturbed, "pipeline").result_hash
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """The whole path on real Ray: the same result however many workers, and whatever is killed on the way."""
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -87,6 +88,19 @@ def test_the_report_and_the_exports_are_written(undisturbed: Context):
     ]
     assert exported[0] == exported[1]
     json.loads(exported[0])
+    table = pd.read_csv(io.BytesIO(undisturbed.store.read(layout.export(undisturbed.run, "shortlist.csv"))))
+    same = pd.read_parquet(io.BytesIO(undisturbed.store.read(layout.export(undisturbed.run, "shortlist.parquet"))))
+    assert (
+        table["ticker"].tolist()
+        == same["ticker"].tolist()
+        == read_table(undisturbed.store, undisturbed.run, SHORTLIST)["ticker"].tolist()
+    )
+    assert table["stop_loss_long"].notna().any()
+    pairs = json.loads(undisturbed.store.read(layout.export(undisturbed.run, "freqtrade", "pair_list.json")))
+    assert pairs["timeframe"] == "15m"
+    compile(
+        undisturbed.store.read(layout.export(undisturbed.run, "freqtrade", "AssayBracket.py")), "AssayBracket", "exec"
+    )
 
 
 def test_a_second_run_does_no_stage_again(undisturbed: Context):

@@ -51,6 +51,9 @@ def report_content(tickers: int = 40, shortlisted: int = 6, seed: int = 0, **cha
         _verdict(name, rank, stage, generator) for rank, (name, stage) in enumerate(zip(names, stages, strict=True), 1)
     ]
     frame = pd.DataFrame(rows)
+    picks = sorted(names[:shortlisted])
+    days = pd.date_range("2024-08-19", periods=500, freq="D", tz="UTC", name="time")
+    curve = np.exp(np.cumsum(np.random.default_rng(seed).normal(0.001, 0.01, len(days))))
     content = {
         "run": "demo",
         "created": "2026-01-31 12:00 UTC",
@@ -65,6 +68,11 @@ def report_content(tickers: int = 40, shortlisted: int = 6, seed: int = 0, **cha
         "trials": 8,
         "rules": {"minimum_sharpe": None, **DEFAULTS},
         "market": _market(frame),
+        "portfolio": pd.DataFrame({"equity": curve, "drawdown": curve / curve.max() - 1, "members": 6}, days),
+        "correlations": pd.DataFrame(
+            [(one, other, 0.25) for place, one in enumerate(picks) for other in picks[place + 1 :]],
+            columns=["ticker", "other", "correlation"],
+        ),
         "uncharged": ("slippage", "12 payments of <b>funding</b>"),
         "failures": pd.DataFrame(
             [("ingest", "demo:BAD" + ENDS_SCRIPT, "BarsError", "bad.parquet: the column close is missing")],
@@ -101,6 +109,7 @@ def _market(shortlist: pd.DataFrame) -> dict[str, Any]:
         "effective_candidates": 0.9 * candidates if candidates else None,
         "placebo_entries": {"shuffled": [0, 1, 0, 0, 0], "walk": [0, 0, 0, 0, 0]},
         "false_entries": 0.2,
+        "portfolio": {"total_return": 0.314, "sharpe": 2.72, "max_drawdown": -0.081, "mean_correlation": 0.25},
         "superior_predictive_ability": 0.000999 if candidates else None,
         "tuning_decay": {
             "pairs": candidates,

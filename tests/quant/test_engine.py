@@ -1,6 +1,8 @@
 """The engine against backtesting.py: every trade and bar of equity with ``==``, every figure to rtol 1e-9."""
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +15,8 @@ from hypothesis import strategies as st
 from quant import metrics
 from quant.bracket import POLICIES, BracketError, BracketParameters, Policy, reference
 from quant.costs import Costs
-from quant.engine import TRADES, prepare, replay, sweep, sweep_metrics
-from tests.conftest import random_walk
+from quant.engine import TRADES, prepare, replay, sweep, sweep_assets, sweep_metrics
+from tests.conftest import ROOT, random_walk
 from tests.quant.engine_cases import MARKETS, Case, case, difference, market, parameters, signals
 
 LEFT_OUT = {"Alpha [%]", "Beta", "_strategy", "_equity_curve", "_trades"}
@@ -297,3 +299,45 @@ def test_a_maintenance_margin_that_would_liquidate_at_once_is_refused(bars: pd.D
     costs = Costs(maintenance_margin=0.1)
     with pytest.raises(BracketError, match=r"maintenance_margin is 0\.1 at leverage 10; allowed: below 1 / leverage"):
         replay(bars, np.zeros(len(bars)), BracketParameters(leverage=10), costs)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_several_assets_in_one_call_are_those_one_by_one(threads: int) -> None:
+    generator = np.random.default_rng(0)
+    assets = {name: (market(generator, "walk", 400), signals(generator, 400)) for name in ("B", "A", "C")}
+    sets = [parameters(generator, "walk") for _ in range(3)] + [BracketParameters(0.01, 0.01)]
+    funding = {"A": pd.Series(np.resize([0.0, 0.001], 400), index=assets["A"][0].index)}
+    found = sweep_assets(assets, sets, Costs(0.001), funding=funding, threads=threads)
+    expected = {name: sweep(*assets[name], sets, Costs(0.001), funding=funding.get(name)) for name in assets}
+    assert found["ticker"].tolist() == [name for name in assets for _ in sets]
+    for name, table in expected.items():
+        one = found[found["ticker"] == name].drop(columns="ticker").reset_index(drop=True)
+        pd.testing.assert_frame_equal(one, table)
+
+
+def test_an_asset_that_cannot_be_replayed_is_named(bars: pd.DataFrame) -> None:
+    signal = np.zeros(len(bars))
+    with pytest.raises(BracketError, match=r"^B: the signal is 7"):
+        sweep_assets({"A": (bars, signal), "B": (bars, signal + 7)}, [BracketParameters()], Costs())
+    with pytest.raises(BracketError, match="there are 0 assets"):
+        sweep_assets({}, [BracketParameters()], Costs())
+
+
+def test_all_loops_are_compiled_by_the_warm_up() -> None:
+    """In a process of its own, in which nothing is compiled yet."""
+    program = (
+        "from quant import engine, engine_kernels as kernels; engine.warm_up(); "
+        "print(all(f.signatures for f in (kernels.single, kernels.stack, kernels.sweep_plain, kernels.sweep_lanes)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "True"
+
+
+def test_lots_of_a_cheap_coin_may_be_more_than_an_integer_holds(bars: pd.DataFrame) -> None:
+    signal = np.resize([0, 1, 0, 0, 2, 0], len(bars))
+    cheap = bars.assign(**{name: bars[name] * 1e-6 for name in ("open", "high", "low", "close")})
+    fine, finest = (
+        replay(cheap, signal, BracketParameters(), Costs(cash=1e6, lot_size=lot)).trades for lot in (1e-4, 1e-12)
+    )
+    assert len(finest) == len(fine) > 100
+    np.testing.assert_allclose(finest["size"], fine["size"], rtol=1e-9)

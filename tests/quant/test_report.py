@@ -411,7 +411,7 @@ def test_equity_is_thinned_to_300_points_with_both_ends() -> None:
     equity = pd.DataFrame(
         {"strategy": np.linspace(1, 2, 1_000), "buy_and_hold": np.linspace(1, 0.5, 1_000)}, index=days
     )
-    thin = figures.thin_equity(equity)
+    thin = figures.thin(equity, "strategy", "buy_and_hold")
     assert len(thin["times"]) == len(thin["strategy"]) == 300
     assert (thin["times"][0], thin["times"][-1]) == ("2023-01-01", "2025-09-26")
     assert (thin["strategy"][-1], thin["buy_and_hold"][-1]) == (2.0, 0.5)
@@ -421,7 +421,7 @@ def test_equity_is_thinned_to_300_points_with_both_ends() -> None:
 def test_equity_keeps_nulls_as_breaks_and_hours_where_there_are_some() -> None:
     times = pd.date_range("2024-01-01 00:30", periods=3, freq="h", tz="UTC")
     equity = pd.DataFrame({"time": times, "strategy": [1.0, np.nan, 1.23456], "buy_and_hold": 0.000123456})
-    thin = figures.thin_equity(equity)
+    thin = figures.thin(equity, "strategy", "buy_and_hold")
     assert thin["strategy"] == [1.0, None, 1.2346]
     assert thin["buy_and_hold"] == [0.00012346] * 3
     assert thin["times"][0] == "2024-01-01 00:30"
@@ -502,3 +502,27 @@ def test_numbers_are_written_for_people(text: str, expected: str) -> None:
 def test_costs_that_were_left_out_are_named(content: ReportContent) -> None:
     assert "Left out: slippage, 12 payments of &lt;b&gt;funding&lt;/b&gt;." in render(content)
     assert "Left out" not in render(dataclasses.replace(content, uncharged=()))
+
+
+def test_the_shortlist_is_shown_as_a_portfolio(content: ReportContent, page: Page) -> None:
+    for figure in ("+31.4%", "2.72", "-8.1%", "0.25"):
+        assert figure.replace("-", "−") in page.text or figure in page.text
+    data = json.loads(page.raw["data"])
+    assert len(data["portfolio"]["times"]) == 300
+    assert data["portfolio"]["equity"][-1] == pytest.approx(content.portfolio["equity"].iloc[-1], rel=1e-4)
+    matrix = figures.correlation_matrix(content.correlations)
+    assert matrix is not None
+    assert [row["cells"][place]["text"] for place, row in enumerate(matrix)] == ["1.00"] * 6
+    assert matrix[0]["cells"][1]["text"] == "0.25"
+
+
+@pytest.mark.parametrize("count", [0, 1, figures.LARGEST_MATRIX + 1])
+def test_correlations_of_too_few_or_too_many_are_not_shown(count: int) -> None:
+    names = [f"T{number}" for number in range(count)]
+    pairs = [(one, other, 0.5) for place, one in enumerate(names) for other in names[place + 1 :]]
+    assert figures.correlation_matrix(pd.DataFrame(pairs, columns=["ticker", "other", "correlation"])) is None
+
+
+def test_without_a_shortlist_there_is_no_portfolio(content: ReportContent) -> None:
+    nothing = {"portfolio": content.portfolio.iloc[:0], "correlations": content.correlations.iloc[:0]}
+    assert "as a portfolio" not in shown(content, market={**content.market, "portfolio": {}}, **nothing).text

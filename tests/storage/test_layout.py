@@ -85,6 +85,7 @@ def test_everything_of_a_run_has_its_place() -> None:
     assert layout.model("first", "cnn", "model.keras") == "runs/first/models/cnn/model.keras"
     assert layout.checkpoints("first", "cnn") == "runs/first/checkpoints/cnn"
     assert layout.export("first", "custom_assets.json") == "runs/first/exports/custom_assets.json"
+    assert layout.export("first", "freqtrade", "pairs.json") == "runs/first/exports/freqtrade/pairs.json"
     assert layout.report("first") == "runs/first/report.html"
 
 
