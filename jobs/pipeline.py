@@ -8,6 +8,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from jobs import backtest, features, ingest, labels, placebo, predict, report, search, shortlist, train
@@ -98,20 +99,23 @@ def luck(details: dict[str, Any]) -> str:
 
 
 def _table(verdicts: pd.DataFrame) -> str:
-    percent, plain = "{:+.1%}".format, "{:.2f}".format
+    percent, plain, tiny = "{:+.1%}".format, "{:.2f}".format, "{:.2g}".format
     columns = {
-        "ticker": str,
-        "judge_return": percent,
-        "buy_and_hold_return": percent,
-        "judge_sharpe": plain,
-        "judge_trades": "{:.0f}".format,
-        "win_rate": "{:.0%}".format,
-        "max_drawdown": percent,
-        "p_value": "{:.2g}".format,
-        "placebo_q_value": "{:.2g}".format,
-        "deflated_sharpe": "{:.3f}".format,
+        "ticker": ("ticker", str),
+        "judge_return": ("return", percent),
+        "buy_and_hold_return": ("held", percent),
+        "judge_sharpe": ("Sharpe", plain),
+        "deflated_sharpe": ("deflated", "{:.3f}".format),
+        "judge_trades": ("trades", "{:.0f}".format),
+        "win_rate": ("wins", "{:.0%}".format),
+        "max_drawdown": ("drawdown", percent),
+        "p_value": ("p", tiny),
+        "false_discovery_rate": ("FDR", tiny),
     }
-    return verdicts.to_string(columns=list(columns), formatters=columns, index=False)
+    rates = np.fmax(verdicts["q_value"], verdicts["placebo_q_value"])
+    shown = verdicts.assign(false_discovery_rate=rates)[list(columns)]
+    shown.columns = [name for name, _ in columns.values()]
+    return str(shown.to_string(formatters=dict(columns.values()), index=False))
 
 
 if __name__ == "__main__":

@@ -41,15 +41,10 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
     """Bring the trials of the run up to date."""
     if before := market.earlier(context):
         return adopt(context, before, fan_out)
-    ingested = market.of(context)
-    part = market.parts(context, ingested)["choose"]
     settings = context.config.search
     # a space without a single set is one error, not one a ticker
     sampler(settings, settings.seed)
-    folds: Folds = []
-    if settings.folds:
-        calendar = market.calendar(context, ingested)
-        folds = walk_forward(part.start, part.end, calendar, settings.folds, tune=TUNED_BEFORE)
+    part, folds = parts(context)
     return run_stage(
         context,
         STAGE,
@@ -63,6 +58,16 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
         extra=(part, folds),
         fan_out=fan_out,
     )
+
+
+def parts(context: Context) -> tuple[Part, Folds]:
+    """The choose part, and the folds within it."""
+    ingested = market.of(context)
+    part = market.parts(context, ingested)["choose"]
+    count = context.config.search.folds
+    if not count:
+        return part, []
+    return part, walk_forward(part.start, part.end, market.calendar(context, ingested), count, tune=TUNED_BEFORE)
 
 
 def produce(context: Context, item: Item, extra: tuple[Part, Folds]) -> Produced:

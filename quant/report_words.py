@@ -158,7 +158,7 @@ def decimal(value: float | None) -> str:
     """A plain figure with two decimals; an infinite one (no loss at all) as ∞."""
     if value is None or pd.isna(value):
         return MISSING
-    return _signed(f"{value:,.2f}").replace("inf", "∞")
+    return _signed(f"{value:z,.2f}").replace("inf", "∞")
 
 
 def count(value: float | None) -> str:

@@ -26,7 +26,7 @@ _LEAST_FOR_BLOCK_LENGTH = 20
 _MOST_BLOCKS = 20
 _ROUNDING = 1e-12
 _STREAM = 2005
-_CHUNK = 2**20  # numbers in one temporary array: 8 MiB
+_CHUNK = 2**17  # numbers in one temporary array: 1 MiB, which a core keeps at hand
 
 
 class SelectionError(ValueError):
@@ -723,8 +723,10 @@ def _splits(counts: Floats, sums: Floats, squares: Floats) -> tuple[Floats, Floa
     """
     trials, blocks = counts.shape
     middle = blocks // 2
+    # trials mostly have the same number of returns in a block, which then need not be counted for each of them
+    same = counts[:1] if trials and (counts == counts[0]).all() else counts
     halves = [
-        [_subset_sums(part) for part in (values[:, :middle], values[:, middle:])] for values in (counts, sums, squares)
+        [_subset_sums(part) for part in (values[:, :middle], values[:, middle:])] for values in (same, sums, squares)
     ]
     chosen = np.array(list(combinations(range(blocks), middle)))
     unions = (1 << chosen).sum(axis=1)

@@ -126,7 +126,7 @@ const charts = {
     node.setAttribute("aria-label", `Combined drawdown, ${(100 * Math.min(...drawdown)).toFixed(1)}% at worst`);
     return {
       traces: [{ ...line("drawdown", times, drawdown, colour.accent, 1.5), fill: "tozeroy", hovertemplate: "%{y:.1%}" }],
-      layout: { hovermode: "x unified", yaxis: { tickformat: ".0%" } },
+      layout: { hovermode: "x unified", yaxis: { tickformat: ".1%" } },
     };
   },
   loss(node, colour) {

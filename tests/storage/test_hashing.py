@@ -136,7 +136,8 @@ def test_text_booleans_and_absent_text_enter() -> None:
 
 
 def test_name_version_and_types_of_the_dataset_enter() -> None:
-    datasets = [schemas.TRADES, replace(schemas.TRADES, version=schemas.TRADES.version + 1), replace(schemas.TRADES, name="other")]
+    trades = schemas.TRADES
+    datasets = [trades, replace(trades, version=trades.version + 1), replace(trades, name="other")]
     assert len({frame_hash(TRADES, dataset) for dataset in datasets}) == 3
 
 
