@@ -93,8 +93,8 @@ def luck(details: dict[str, Any]) -> str:
         return "No placebos were searched (placebo.repetitions is 0): how much of this is luck is not measured."
     markets, entries = sum(map(len, kinds.values())), sum(map(sum, kinds.values()))
     return (
-        f"The same search on {markets} placebo markets ({', '.join(kinds)}) let {entries} entries through; "
-        f"{details['candidates']} of the tickers were candidates."
+        f"Candidates: {details['candidates']}. "
+        f"The same search on {markets} placebo markets ({', '.join(kinds)}) let {entries} entries through."
     )
 
 

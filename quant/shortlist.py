@@ -69,7 +69,7 @@ class Rule:
 
     def fault(self, value: float, bound: float) -> str:
         """What is said of a row that breaks it."""
-        shown = _percent if self.percent else _plain
+        shown = _share if self.percent else _plain
         return f"{self.label} {'missing' if np.isnan(value) else shown(value)}, needed {self.sign} {shown(bound)}"
 
 
@@ -102,7 +102,7 @@ class Verdicts(NamedTuple):
     ----------
     table
         Columns of ``quant.schemas.SHORTLIST``, one row for every ticker: the shortlisted ones by q-value, then those
-        rejected on judge, then those rejected on choose, ties by ticker.
+        rejected on judge, then those rejected on choose, ties by p-value and ticker.
     effective_candidates
         Independent candidates that the candidates amount to; NaN where there are none.
     placebo_entries
@@ -309,7 +309,11 @@ def _fault_on_choose(row: pd.Series) -> str:
 def _plain(value: float) -> str:
     if 0.9995 < value < 1:
         return "above 0.999"  # a probability that rounds to 1 is not 1
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return (f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}").replace("-", "−")
+
+
+def _share(fraction: float) -> str:
+    return f"{fraction * 100:.3g} %".replace("-", "−")
 
 
 def _percent(fraction: float) -> str:
@@ -319,7 +323,7 @@ def _percent(fraction: float) -> str:
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:
     keys = table.reset_index()
     keys["order"] = keys["stage"].map({stage: place for place, stage in enumerate(_STAGES)})
-    result = keys.sort_values(["order", "q_value", "ticker"], na_position="last", ignore_index=True)
+    result = keys.sort_values(["order", "q_value", "p_value", "ticker"], na_position="last", ignore_index=True)
     result["rank"] = np.arange(1, len(result) + 1, dtype=np.int64)
     types = {**dict.fromkeys(_INTEGERS, "Int64"), **dict.fromkeys(_TEXTS, "str"), "shortlisted": "bool"}
     return result[list(COLUMNS)].astype(types)

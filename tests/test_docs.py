@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from jobs.config import RunConfig
-from jobs.runner import names
+from jobs.runner import names, parse
 from quant.schemas import DATASETS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,3 +57,9 @@ def test_links_in_the_pages_lead_somewhere():
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda path: path.name)
+def test_examples_are_valid_and_say_how_they_are_run(path: Path):
+    parse("pipeline", "", ["--config", str(path)])
+    assert f"--config examples/{path.name}" in path.read_text(encoding="utf-8")

@@ -99,7 +99,7 @@ def test_a_ticker_that_holds_is_shortlisted_with_its_evidence() -> None:
             "deflated Sharpe 0.841, needed ≥ 0.95; false-discovery rate 0.159, needed ≤ 0.1",
         ),
         ([judged("T", trades=29)], [chosen("T")], "judge", "trades 29, needed ≥ 30"),
-        ([judged("T", total_return=-0.02)], [chosen("T")], "judge", "return −2.0 %, needed > +0.0 %"),
+        ([judged("T", total_return=-0.02)], [chosen("T")], "judge", "return −2 %, needed > 0 %"),
         (
             [judged("T", sharpe_error=None)],
             [chosen("T")],
