@@ -4,11 +4,12 @@ python -m jobs.placebo --config run.toml --store URL --run NAME
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from jobs import compiled, market
 from jobs.market import Stretch
-from jobs.search import tested, tune
+from jobs.search import seconds_per_row, tested, tune
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, items_of, require, run_stage
 from quant import placebo, statistics
 from quant.schemas import PLACEBOS, frame
@@ -28,9 +29,10 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
     """Bring the placebos of the run up to date."""
     parts = market.parts(context, market.of(context))
     choose, judge = parts["choose"], parts["judge"]
+    searches = len(KINDS) * context.config.placebo.repetitions
     return run_stage(
         context,
-        STAGE,
+        replace(STAGE, seconds_per_row=STAGE.seconds_per_row + seconds_per_row(context.config.search, searches)),
         items_of(require(context, "predict")) if context.config.placebo.repetitions else [],
         produce,
         settings={
