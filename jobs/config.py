@@ -102,8 +102,9 @@ class Train(Section):
 
     tickers: tuple[str, ...] = ()
     """Canonical tickers or symbols to learn from; the demo's majors on the demo market, else all, where empty."""
-    architecture: Literal["cnn_whole", "cnn", "cnn_tuned"] = "cnn_whole"
-    """The article's first 2D CNN padded so that it sees the newest bar, that CNN as it is, or the tuned one."""
+    architecture: Literal["cnn_whole", "cnn", "cnn_tuned", "causal"] = "cnn_whole"
+    """The article's first 2D CNN padded so that it sees the newest bar, that CNN as it is, the tuned one; or a temporal
+    network of causal, dilated convolutions."""
     steps: Count = 15
     """Bars in a window."""
     filters: Count = 16

@@ -51,14 +51,19 @@ def recall(predicted: np.ndarray, labels: np.ndarray) -> float:
 
 @pytest.mark.parametrize(
     ("name", "filters", "dense", "parameters"),
-    [("cnn", 64, 128, 4_670_595), ("cnn_whole", 64, 128, 5_506_179), ("cnn_tuned", 16, 100, 7_762_519)],
+    [
+        ("cnn", 64, 128, 4_670_595),
+        ("cnn_whole", 64, 128, 5_506_179),
+        ("cnn_tuned", 16, 100, 7_762_519),
+        ("causal", 64, 128, 120_003),
+    ],
 )
-def test_the_articles_networks_have_their_size(name: str, filters: int, dense: int, parameters: int) -> None:
+def test_networks_have_the_size_that_they_state(name: str, filters: int, dense: int, parameters: int) -> None:
     model = network.build(name, 15, 193, filters=filters, dense=dense, dropout=0.5, seed=0)
     assert model.count_params() == parameters
 
 
-@pytest.mark.parametrize(("name", "sees"), [("cnn", False), ("cnn_whole", True), ("cnn_tuned", True)])
+@pytest.mark.parametrize(("name", "sees"), [("cnn", False), ("cnn_whole", True), ("cnn_tuned", True), ("causal", True)])
 def test_the_newest_of_fifteen_bars_is_seen_by_all_but_the_articles_first(name: str, sees: bool) -> None:
     model = network.build(name, 15, 8, filters=8, dense=16, dropout=0.5, seed=0)
     windows = np.random.default_rng(0).standard_normal((20, 15, 8)).astype(np.float32)
@@ -77,16 +82,43 @@ def test_every_architecture_gives_probabilities_of_narrow_windows(name: str) -> 
     assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["cnn_tuned", "causal"])
+def test_a_window_of_one_bar_is_taken_by_those_that_pad(name: str) -> None:
+    model = network.build(name, 1, 8, filters=4, dense=8, dropout=0.1, seed=0)
+    assert model(np.zeros((2, 1, 8), dtype=np.float32)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("steps", [1, 5, 15, 40])
+def test_the_causal_network_sees_every_bar(steps: int) -> None:
+    model = network.build("causal", steps, 6, filters=8, dense=16, dropout=0.0, seed=3)
+    window = np.random.default_rng(0).standard_normal((1, steps, 6)).astype(np.float32)
+    for bar in range(steps):
+        moved = window.copy()
+        moved[:, bar] += 3.0
+        assert not np.array_equal(model(window), model(moved)), bar
+
+
+def test_a_causal_convolution_does_not_look_ahead() -> None:
+    model = network.build("causal", 15, 6, filters=8, dense=16, dropout=0.0, seed=3)
+    keras = network._keras()
+    inner = keras.Model(model.input, model.get_layer("block_1").output)
+    window = np.random.default_rng(0).standard_normal((1, 15, 6)).astype(np.float32)
+    moved = window.copy()
+    moved[:, 10:] += 1.0
+    assert np.array_equal(inner(window)[:, :10], inner(moved)[:, :10])
+    assert not np.array_equal(inner(window)[:, 10:], inner(moved)[:, 10:])
+
+
 def test_an_architecture_is_registered_once() -> None:
     with pytest.raises(ModelError, match="'cnn' is registered twice"):
-        network.architecture("cnn", version=2)(lambda filters, dense, dropout, seed: [])
+        network.architecture("cnn", version=2)(lambda windows, filters, dense, dropout, seed: windows)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"architecture": "rnn"}, "'rnn' is unknown; known are cnn, cnn_tuned, cnn_whole"),
-        ({"steps": 1}, "at least 4 steps.* not 1 × 8"),
+        ({"architecture": "rnn"}, "'rnn' is unknown; known are causal, cnn, cnn_tuned, cnn_whole"),
+        ({"steps": 1}, "a window of cnn needs at least 4 steps.* not 1 × 8"),
         ({"dropout": 1.0}, "dropout < 1"),
         ({"filters": 0}, "filters ≥ 1"),
     ],
