@@ -275,6 +275,11 @@ class RunConfig(Section):
     """Name of the run within the store."""
     signals: str | None = None
     """URL of your own signals (ticker, time, signal 0/1/2; Parquet or CSV) in place of the CNN."""
+    model: str | None = None
+    """URL of your own Keras model (.keras: windows of bars × features in, three probabilities out) in place of one
+    trained here; it needs `scaler` and `predict.threshold`."""
+    scaler: str | None = None
+    """URL of that model's scaler, JSON as in the model folder of a run; its columns are features of `features.set`."""
     rejudge: str | None = None
     """Name of an earlier run in the same store, whose shortlist is judged again on the bars after its judge part:
     its model and its parameters are taken over, and nothing is trained or searched."""
@@ -294,3 +299,15 @@ class RunConfig(Section):
     costs: Costs = Costs()
     placebo: Placebo = Placebo()
     shortlist: Shortlist = Shortlist()
+
+    @model_validator(mode="after")
+    def _one_source_of_signals(self) -> "RunConfig":
+        if self.model and self.signals:
+            raise ValueError("model and signals are both set; allowed: one of them")
+        if bool(self.model) != bool(self.scaler):
+            raise ValueError("model and scaler belong together; allowed: both or neither")
+        if self.model and self.predict.threshold is None:
+            raise ValueError(
+                "predict.threshold is missing; a model of your own needs one, since none is chosen on validate"
+            )
+        return self

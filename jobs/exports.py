@@ -1,6 +1,7 @@
 """What a run leaves for those who trade the shortlist: tables, the article's file, and files for freqtrade."""
 
 import logging
+import posixpath
 from typing import Any
 
 import pandas as pd
@@ -51,12 +52,19 @@ def article(
         parameters,
         {ticker: row for ticker, info in judged.tickers.items() for row in info["metrics"] if row["part"] == "judge"},
         optimizer_used=f"{context.config.search.sampler} - {context.config.search.objective}",
-        model_name="own signals" if context.config.signals else f"{context.config.train.architecture}.keras",
+        model_name=model_name(context),
         start=part.start,
         end=part.end,
         timeframe=f"{market.bar_length(ingested) / pd.Timedelta(minutes=1):g} minutes",
     )
     return {name: export.to_json(assets).encode() for name in ("custom_assets.json", "custom_assets.txt")}
+
+
+def model_name(context: Context) -> str:
+    """What the signals are from, in a word."""
+    if context.config.signals:
+        return "own signals"
+    return posixpath.basename(context.config.model or f"{context.config.train.architecture}.keras")
 
 
 def freqtrade(context: Context, verdicts: pd.DataFrame, parameters: dict[str, BracketParameters]) -> dict[str, bytes]:

@@ -28,7 +28,10 @@ logger = logging.getLogger("assay")
 def run(context: Context) -> Manifest:
     """Run every stage that is not up to date; the result hash covers all tables that a verdict rests on."""
     stages = [ingest, search, placebo, backtest, shortlist]
-    stages[1:1] = [predict] if context.config.signals else [features, labels, train, predict]
+    if context.config.signals:
+        stages[1:1] = [predict]
+    else:
+        stages[1:1] = [features, predict] if context.config.model else [features, labels, train, predict]
     manifests = {}
     for number, stage in enumerate(stages, start=1):
         started = time.perf_counter()

@@ -4,7 +4,9 @@ python -m jobs.predict --config run.toml --store URL --run NAME
 """
 
 import functools
+import hashlib
 import logging
+import posixpath
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,11 +21,14 @@ from jobs.stage import Context, FanOut, Item, Produced, ShardJob, Stage, items_o
 from jobs.train import MODEL, SCALER
 from quant import decision, network, windows
 from quant.bars import segments
+from quant.features import columns
+from quant.model_file import ModelError
 from quant.scaling import Scaler
 from quant.schemas import FEATURES, SIGNALS
 from quant.splits import Part
 from storage import layout
 from storage.manifest import Manifest, Receipt
+from storage.store import open_store
 from storage.tables import read_table
 
 STAGE = Stage("predict", 1, ("ingest", "features", "train"), (SIGNALS,), seconds_per_row=4e-5)
@@ -42,6 +47,7 @@ class Task:
     threshold: float
     model: Any = None
     scaler: Scaler | None = None
+    steps: int = 0
 
 
 def run(context: Context, fan_out: FanOut | None = None) -> Manifest:
@@ -49,8 +55,9 @@ def run(context: Context, fan_out: FanOut | None = None) -> Manifest:
     if context.config.signals:
         return own_signals.run(context, **({"fan_out": fan_out} if fan_out else {}))
     ingested = market.of(context)
-    parts, trained = market.parts(context, ingested), require(context, "train")
-    threshold = context.config.predict.threshold or float(trained.details["threshold"])
+    parts = market.parts(context, ingested)
+    own = own_files(context)
+    threshold = context.config.predict.threshold or float(require(context, "train").details["threshold"])
     if threshold > 1:
         logger.warning(
             "predict: no confidence of the model earned its costs on validate, so it gives no signal at all; "
@@ -59,10 +66,11 @@ def run(context: Context, fan_out: FanOut | None = None) -> Manifest:
     task = Task(parts, market.calendar(context, ingested), threshold)
     return run_stage(
         context,
-        STAGE,
+        replace(STAGE, inputs=("ingest", "features")) if own else STAGE,
         items_of(require(context, "features")),
         produce,
         settings={
+            "files": {url: hashlib.sha256(content).hexdigest() for url, content in own.items()},
             "threshold": task.threshold,
             "parts": {name: [str(part.start), str(part.end)] for name, part in parts.items()},
             "batch": context.config.predict.batch,
@@ -97,10 +105,34 @@ def loaded(function: ShardFunction, job: ShardJob) -> Callable[[list[Item]], Rec
     context = job.context
     network.configure(context.config.train.threads)
     folder = functools.partial(layout.model, context.run, context.config.train.architecture)
-    model = network.load(context.store.read(folder(MODEL)), source=context.store.address(folder(MODEL)))
-    scaler = Scaler.from_json(context.store.read(folder(SCALER)).decode())
-    ready = replace(job, extra=replace(job.extra, model=model, scaler=scaler))
+    files = own_files(context) or {
+        context.store.address(folder(name)): context.store.read(folder(name)) for name in (MODEL, SCALER)
+    }
+    (model_source, model_file), (scaler_source, scaler_file) = files.items()
+    model = network.load(model_file, source=model_source)
+    scaler = Scaler.from_json(scaler_file.decode())
+    steps, width = network.window_of(model, model_source)
+    if width != len(scaler.columns):
+        raise ModelError(f"{model_source} takes {width} features and {scaler_source} scales {len(scaler.columns)}")
+    known = columns(context.config.features.set)
+    strange = [name for name in scaler.columns if name not in known]
+    if strange:
+        raise ModelError(
+            f"{scaler_source} scales {strange[0]!r}, which is no feature of {context.config.features.set}; "
+            f"allowed: {', '.join(known[:5])}{', …' if len(known) > 5 else ''}, or another --features.set"
+        )
+    ready = replace(job, extra=replace(job.extra, model=model, scaler=scaler, steps=steps))
     return functools.partial(function, job=ready)
+
+
+def own_files(context: Context) -> dict[str, bytes]:
+    """A quant's own model and its scaler by URL, in this order; empty where the model is the run's."""
+    files = {}
+    for url in (context.config.model, context.config.scaler):
+        if url:
+            folder, name = posixpath.split(url)
+            files[url] = open_store(folder or ".").read(name)
+    return files
 
 
 def produce(context: Context, item: Item, task: Task) -> Produced:
@@ -110,12 +142,10 @@ def produce(context: Context, item: Item, task: Task) -> Produced:
     due = (features.index >= task.parts["choose"].start) & (features.index < task.parts["judge"].end)
     rows = task.scaler.transform(features[list(task.scaler.columns)])
     complete = ~np.isnan(rows).any(axis=1)
-    ends = windows.ends(complete, segments(features.index, task.calendar), context.config.train.steps)
+    ends = windows.ends(complete, segments(features.index, task.calendar), task.steps)
     ends = ends[due[ends]].astype(np.int64)
     probabilities = np.full((len(features), 3), np.nan, dtype=np.float32)
-    probabilities[ends] = network.predict(
-        task.model, rows, ends, context.config.train.steps, batch=context.config.predict.batch
-    )
+    probabilities[ends] = network.predict(task.model, rows, ends, task.steps, batch=context.config.predict.batch)
     frame = pd.DataFrame(
         {
             "signal": decision.signals(probabilities, task.threshold),

@@ -35,6 +35,7 @@ def run(context: Context) -> Manifest:
 
 def content(context: Context, pipeline: Manifest) -> ReportContent:
     """What the report shows, gathered from the manifests and a few tables."""
+    brought = bool(context.config.signals or context.config.model)
     ingested, searched, judged = (require(context, name) for name in ("ingest", "search", "backtest"))
     shortlist = read_table(context.store, context.run, SHORTLIST)
     chosen = trials_frame(searched)
@@ -58,8 +59,8 @@ def content(context: Context, pipeline: Manifest) -> ReportContent:
         uncharged=uncharged(context, judged),
         failures=failures_frame(pipeline),
         parameters=None if chosen.empty else chosen,
-        label_balance=None if context.config.signals else label_balance(context),
-        evaluation=None if context.config.signals else evaluation(require(context, "train")),
+        label_balance=None if brought else label_balance(context),
+        evaluation=None if brought else evaluation(require(context, "train")),
         quality=pd.DataFrame(
             {"ticker": ticker, **{name: info[name] for name in ("rows", "first", "last", "gaps", "quarantined")}}
             for ticker, info in ingested.tickers.items()

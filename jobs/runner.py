@@ -123,7 +123,7 @@ def parse(name: str, summary: str, arguments: list[str]) -> RunConfig:
 def execute(job: ModuleType, config: RunConfig) -> int:
     """Run a job with a validated configuration and return the exit code."""
     store = open_store(config.store)
-    for url in (config.source, config.signals):
+    for url in (config.source, config.signals, config.model, config.scaler, config.ingest.funding):
         if url and url not in {"demo", "samples"}:
             open_store(url)  # refuses credentials before the configuration is printed
     logger.info("configuration: %s", config.model_dump_json(by_alias=True, exclude_defaults=True))

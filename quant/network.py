@@ -371,6 +371,28 @@ def load(data: bytes, source: str = "model.keras", limit: int = LARGEST) -> "ker
             ) from error
 
 
+def window_of(model: "keras.Model", source: str = "model.keras") -> tuple[int, int]:
+    """Return how many bars and features a model takes, once it is known to give three probabilities for them.
+
+    Raises
+    ------
+    ModelError
+        Where it does not take windows (n × steps × features), or does not give probabilities (n × 3).
+    """
+    inputs, outputs = model.input_shape, model.output_shape
+    if not (isinstance(inputs, tuple) and len(inputs) == 3 and all(inputs[1:])) or outputs != (None, CLASSES):
+        raise ModelError(
+            f"{source} takes {inputs} and gives {outputs}; needed: windows (None, steps, features) of a fixed size, "
+            f"and (None, {CLASSES}) probabilities of neutral, long and short"
+        )
+    steps, features = inputs[1:]
+    drawn = np.random.default_rng(0).standard_normal((16, steps, features)).astype(np.float32)
+    given = _forward(model)(drawn)
+    if not (np.isfinite(given).all() and (given >= 0).all() and np.allclose(given.sum(axis=1), 1, atol=1e-3)):
+        raise ModelError(f"{source} gives {given[0].tolist()}, which are no probabilities; needed: softmax at its end")
+    return steps, features
+
+
 @functools.lru_cache(maxsize=4)
 def _forward(model: "keras.Model") -> Callable[[npt.NDArray[np.float32]], Any]:
     """Compile a model once for batches of any size; a trace for each ticker would cost more than its prediction."""

@@ -310,7 +310,7 @@ def test_250_tickers_stay_below_7_mb() -> None:
 def test_missing_parts_are_said_to_be_missing(content: ReportContent) -> None:
     page = shown(content, evaluation=None, label_balance=None, quality=None, parameters=None, equity={},
                  failures=content.failures.iloc[:0], parts={})  # fmt: skip
-    assert "The signals of this run came from a file" in page.text
+    assert "The signals of this run, or the model behind them, came from a file" in page.text
     assert "None: every ticker went through every stage." in page.text
     assert "This run has no calendar parts." in page.text
     assert "Label balance" not in page.text
