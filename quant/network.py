@@ -1,7 +1,8 @@
 """Convolutional networks over windows of features: building, training steps, prediction and the `.keras` file.
 
 The only module that imports Keras and TensorFlow, and only when one of its functions is called: the import takes
-seconds and gigabytes, which a process that merely reads `ARCHITECTURES` must not pay.
+seconds and gigabytes, which a process that merely reads `ARCHITECTURES` must not pay. Networks are built on any
+backend of Keras; training and prediction are TensorFlow's.
 """
 
 import functools
@@ -431,15 +432,13 @@ def _glorot(seed: int, layer: int) -> Any:
 def _keras() -> Any:
     import keras
 
-    if keras.backend.backend() != "tensorflow":
-        raise ModelError(
-            f"Keras runs on {keras.backend.backend()!r} here; only 'tensorflow' is supported: "
-            "set KERAS_BACKEND=tensorflow"
-        )
     return keras
 
 
 def _tensorflow() -> Any:
+    backend = _keras().backend.backend()
+    if backend != "tensorflow":
+        raise ModelError(f"Keras runs on {backend!r} here; needed to train and predict: KERAS_BACKEND=tensorflow")
     import tensorflow
 
     return tensorflow

@@ -1,0 +1,187 @@
+"""How many windows a second the CNN learns from, and what share of the device's peak that is.
+
+    .venv/bin/python -m benchmarks.train_throughput
+    .venv/bin/python -m benchmarks.train_throughput --ray --architecture cnn_tuned --filters 16 --dense 100
+    KERAS_BACKEND=jax python -m benchmarks.train_throughput        # or torch: no TensorFlow is needed
+
+    KERAS_BACKEND=jax python -m benchmarks.train_throughput  # or torch; no TensorFlow is needed
+training step on the same arrays, with the step fed by windows that are cut from the rows as it goes, with prediction
+beside `model.predict`, and with ``--ray`` under Ray Train. The peak is what a large product of matrices reaches on the
+same backend. The last line is the rate of `model.fit` (or of Ray Train) in samples a second.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+if not __package__:  # run by its path, on a machine that has nothing but this checkout and Keras
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from quant import network, training
+
+SIDE = 2_048  # of the matrices whose product tells the peak
+
+
+def main() -> None:
+    """Print all rates, the last one alone on its line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--architecture", default="cnn", choices=sorted(network.ARCHITECTURES))
+    parser.add_argument("--steps", type=int, default=15)
+    parser.add_argument("--features", type=int, default=193)
+    parser.add_argument("--filters", type=int, default=64)
+    parser.add_argument("--dense", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--batches", type=int, default=12, help="batches a turn")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--ray", action="store_true", help="train under Ray Train with one worker as well")
+    arguments = parser.parse_args()
+    settings = vars(arguments)
+    backend = keras.backend.backend()
+    rates = measured(settings) if backend == "tensorflow" else {"model.fit": fitted(settings)}
+    peak, flops = peak_of_device(), operations(settings)
+    for name, values in rates.items():
+        middle = float(np.median(values))
+        print(
+            f"{name:<28} {middle:10,.0f} samples/s ({min(values):,.0f} to {max(values):,.0f}), "
+            f"{middle / np.median(rates['model.fit']):.2f} of model.fit",
+            flush=True,
+        )
+    rate = float(np.median(rates["model.fit"]))
+    print(
+        f"{backend}: {flops / 1e6:,.0f} million operations a sample and step, peak {peak / 1e9:,.0f} billion a second: "
+        f"model.fit reaches {rate * flops / peak:.1%} of it"
+    )
+    if arguments.ray:
+        rate = float(np.median(under_ray(settings)))
+        print(f"Ray Train, one worker: {rate / np.median(rates['model.fit']):.2f} of model.fit")
+    print(f"{rate:.1f} samples/s")
+
+
+def build(settings: dict[str, Any]) -> keras.Model:
+    """The network as asked for."""
+    size = {name: settings[name] for name in ("filters", "dense")}
+    return network.build(settings["architecture"], settings["steps"], settings["features"], dropout=0.3, seed=0, **size)
+
+
+def arrays(settings: dict[str, Any]) -> training.Windows:
+    """Random rows, and the windows of one turn in them."""
+    generator = np.random.default_rng(0)
+    count = settings["batch"] * settings["batches"]
+    rows = generator.standard_normal((count + settings["steps"], settings["features"]), dtype=np.float32)
+    ends = np.arange(settings["steps"], len(rows), dtype=np.int64)
+    return training.Windows(rows, ends, generator.integers(0, 3, count).astype(np.int8))
+
+
+def fitted(settings: dict[str, Any]) -> list[float]:
+    """Samples a second of `model.fit` by turn, on any backend."""
+    turn = fit_turn(settings)
+    turn()
+    return [turn() for _ in range(settings["turns"])]
+
+
+def fit_turn(settings: dict[str, Any]) -> Callable[[], float]:
+    """One epoch of `model.fit` on windows in memory; gives samples a second."""
+    windows = arrays(settings)
+    images = network.cut(windows.rows, windows.ends, settings["steps"])
+    model = build(settings)
+    model.compile(optimizer=keras.optimizers.Adam(1e-4), loss="sparse_categorical_crossentropy")
+
+    def turn() -> float:
+        started = time.perf_counter()
+        model.fit(images, windows.labels, batch_size=settings["batch"], epochs=1, verbose=0, shuffle=False)
+        return len(images) / (time.perf_counter() - started)
+
+    return turn
+
+
+def measured(settings: dict[str, Any]) -> dict[str, list[float]]:
+    """All ways on TensorFlow, turn by turn."""
+    network.configure(settings["threads"], deterministic=False)
+    windows, size, length = arrays(settings), settings["batch"], settings["steps"]
+    images = network.cut(windows.rows, windows.ends, length)
+    learner = network.Learner(lambda: build(settings), learning_rate=1e-4)
+    weights = np.full(size, 1 / size)
+    starts = range(0, len(images), size)
+
+    def timed(run: Callable[[], Any]) -> float:
+        started = time.perf_counter()
+        run()
+        return len(images) / (time.perf_counter() - started)
+
+    def steps(cut: bool) -> None:
+        loss = None
+        for start in starts:
+            part = slice(start, start + size)
+            batch = network.cut(windows.rows, windows.ends[part], length) if cut else images[part]
+            loss = learner.step(batch, windows.labels[part], weights)
+        float(loss)  # the device is waited for
+
+    ways: dict[str, Callable[[], float]] = {
+        "model.fit": fit_turn(settings),
+        "our step, arrays in memory": lambda: timed(lambda: steps(cut=False)),
+        "our step, windows cut": lambda: timed(lambda: steps(cut=True)),
+        "model.predict": lambda: timed(lambda: learner.model.predict(images, batch_size=size, verbose=0)),
+        "our prediction": lambda: timed(
+            lambda: network.predict(learner.model, windows.rows, windows.ends, length, size)
+        ),
+    }
+    for way in ways.values():
+        way()
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(settings["turns"]):
+        for name, way in ways.items():
+            rates[name].append(way())
+    return rates
+
+
+def under_ray(settings: dict[str, Any]) -> list[float]:
+    """Samples a second of the epochs of a training under Ray Train with one worker, validation left out."""
+    from actors.connect import connect
+    from actors.train import run_training
+
+    with tempfile.TemporaryDirectory() as folder, connect(None, None):
+        found: list[float] = run_training(
+            on_rank, settings, workers=1, storage_url=f"file://{folder}", name="throughput", cpus_per_worker=1
+        )
+    return found
+
+
+def on_rank(settings: dict[str, Any], _rank: Any) -> list[float]:
+    """The step fed by cut windows, in a worker of Ray Train."""
+    return measured(settings)["our step, windows cut"]
+
+
+def operations(settings: dict[str, Any]) -> float:
+    """Multiplications and additions of a training step a sample: three times those of the forward pass."""
+    total = 0.0
+    for layer in build(settings).layers:
+        kernel = getattr(layer, "kernel", None)
+        if kernel is not None:
+            # a kernel is applied at every place of the output
+            places = int(np.prod(layer.output.shape[1:-1])) if len(layer.output.shape) > 2 else 1
+            total += 2.0 * int(np.prod(kernel.shape)) * places
+    return 3 * total
+
+
+def peak_of_device() -> float:
+    """Operations a second that a product of large matrices reaches."""
+    one = keras.ops.convert_to_tensor(np.ones((SIDE, SIDE), dtype=np.float32))
+    best = 0.0
+    for _ in range(5):
+        started = time.perf_counter()
+        np.asarray(keras.ops.convert_to_numpy(keras.ops.matmul(one, one))[0, 0])
+        best = max(best, 2.0 * SIDE**3 / (time.perf_counter() - started))
+    return best
+
+
+if __name__ == "__main__":
+    main()
