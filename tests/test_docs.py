@@ -8,9 +8,10 @@ from types import ModuleType
 
 import pytest
 
-from jobs.config import RunConfig
+from jobs.config import RunConfig, Shortlist
 from jobs.runner import names, parse
 from quant.schemas import DATASETS
+from quant.shortlist import DEFAULTS, RULES
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,6 +39,11 @@ def test_every_job_says_what_it_does():
     for name in names():
         first = (importlib.import_module(f"jobs.{name}").__doc__ or "").strip().splitlines()[0]
         assert len(first) > 20, name
+
+
+def test_every_rule_of_the_shortlist_is_a_setting():
+    assert {rule.name for rule in RULES} == set(Shortlist.model_fields)
+    assert {name: value for name, value in Shortlist().model_dump().items() if value is not None} == DEFAULTS
 
 
 def test_every_column_says_what_it_means():

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from jobs import backtest, ingest, predict, search
 from jobs import market as of_the_run
 from jobs.rows import RowsError
-from jobs.stage import Context, require
+from jobs.stage import AllFailedError, Context, require
 from quant import engine
 from quant.engine import Costs
 from quant.funding import on_bars
@@ -113,3 +114,17 @@ def test_rates_that_are_none_are_refused_before_any_ticker(market: Path, signals
     path.write_text("ticker,time,rate\nAAAUSDT,2024-01-01T00:00Z,high\n")
     with pytest.raises(RowsError, match=r"funding.csv, row 0: rate 'high' of AAAUSDT; allowed: finite numbers"):
         judged(tmp_path / "store", market, signals, path)
+
+
+def test_a_judged_run_that_backtesting_would_not_make_is_a_failure(
+    market: Path, signals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    sound = engine.replay
+
+    def wrong_by_a_bit(*arguments: Any, **options: Any) -> engine.Replay:
+        trades, equity = sound(*arguments, **options)
+        return engine.Replay(trades.assign(pnl=np.nextafter(trades["pnl"], np.inf)), equity)
+
+    monkeypatch.setattr(engine, "replay", wrong_by_a_bit)
+    with pytest.raises(AllFailedError, match="the engine and backtesting.py disagree about local-um:AAAUSDT"):
+        judged(tmp_path, market, signals)
