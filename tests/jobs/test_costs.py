@@ -126,5 +126,5 @@ def test_a_judged_run_that_backtesting_would_not_make_is_a_failure(
         return engine.Replay(trades.assign(pnl=np.nextafter(trades["pnl"], np.inf)), equity)
 
     monkeypatch.setattr(engine, "replay", wrong_by_a_bit)
-    with pytest.raises(AllFailedError, match="the engine and backtesting.py disagree about local-um:AAAUSDT"):
+    with pytest.raises(AllFailedError, match=r"the engine and backtesting.py disagree about local-um:AAAUSDT"):
         judged(tmp_path, market, signals)
