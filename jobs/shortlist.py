@@ -29,7 +29,8 @@ def run(context: Context) -> Manifest:
         return done
     searched, judged = require(context, "search"), require(context, "backtest")
     chosen = {ticker: info["chosen"] for ticker, info in searched.tickers.items() if info["chosen"]}
-    returns = candidate_returns(context, chosen)
+    # a ticker whose judged run failed has no curve
+    returns = candidate_returns(context, {ticker: row for ticker, row in chosen.items() if ticker in judged.tickers})
     verdicts = shortlist(
         metrics_frame(judged),
         trials_frame(searched),

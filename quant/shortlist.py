@@ -289,7 +289,7 @@ def _reason(row: pd.Series, bounds: Mapping[Rule, float]) -> str:
             f"deflated Sharpe {_plain(row['deflated_sharpe'])} over {row['judge_trades']:.0f} trades on judge"
         )
     if np.isnan(row["judge_trades"]):
-        return "rejected on judge: no bars there"
+        return "rejected on judge: not judged, for want of bars there or by a failure"
     faults = [
         rule.fault(row[rule.column], bound) for rule, bound in bounds.items() if rule.name in _names(row["failed"])
     ]

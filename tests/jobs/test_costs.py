@@ -7,15 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jobs import backtest, ingest, predict, search
+from jobs import backtest, ingest, placebo, predict, search, shortlist
 from jobs import market as of_the_run
 from jobs.rows import RowsError
-from jobs.stage import AllFailedError, Context, require
+from jobs.stage import Context, require
 from quant import engine
 from quant.engine import Costs
 from quant.funding import on_bars
 from quant.parameters import from_row
-from quant.schemas import FUNDING, METRICS, TRADES
+from quant.schemas import FUNDING, METRICS, SHORTLIST, TRADES
 from storage.tables import read_table
 from tests.jobs.conftest import TICKERS, make_context, serially
 
@@ -121,10 +121,23 @@ def test_a_judged_run_that_backtesting_would_not_make_is_a_failure(
 ):
     sound = engine.replay
 
-    def wrong_by_a_bit(*arguments: Any, **options: Any) -> engine.Replay:
-        trades, equity = sound(*arguments, **options)
-        return engine.Replay(trades.assign(pnl=np.nextafter(trades["pnl"], np.inf)), equity)
+    last = float(pd.read_parquet(market / "AAAUSDT.parquet")["close"].iloc[-1])
+
+    def wrong_by_a_bit(bars: pd.DataFrame, *arguments: Any, **options: Any) -> engine.Replay:
+        trades, equity = sound(bars, *arguments, **options)
+        if bars["close"].iloc[-1] == last:
+            trades = trades.assign(pnl=np.nextafter(trades["pnl"], np.inf))
+        return engine.Replay(trades, equity)
 
     monkeypatch.setattr(engine, "replay", wrong_by_a_bit)
-    with pytest.raises(AllFailedError, match=r"the engine and backtesting.py disagree about local-um:AAAUSDT"):
-        judged(tmp_path, market, signals)
+    context = judged(tmp_path, market, signals, commission=0.0)
+    failures = require(context, "backtest").failures
+    assert [failure.ticker for failure in failures] == [TICKER]
+    assert "the engine and backtesting.py disagree about local-um:AAAUSDT" in failures[0].message
+    assert require(context, "search").tickers[TICKER]["chosen"]["total_return"] > 0  # a candidate, were it judged
+    # it costs no other ticker its verdict
+    placebo.run(context, fan_out=serially)
+    shortlist.run(context)
+    verdicts = read_table(context.store, context.run, SHORTLIST).set_index("ticker")
+    assert len(verdicts) == len(TICKERS)
+    assert not verdicts.loc[TICKER, "shortlisted"]

@@ -106,7 +106,7 @@ def test_a_ticker_that_holds_is_shortlisted_with_its_evidence() -> None:
             "judge",
             "deflated Sharpe missing, needed ≥ 0.95; false-discovery rate missing, needed ≤ 0.1",
         ),
-        ([], [chosen("T")], "judge", "no bars there"),
+        ([], [chosen("T")], "judge", "not judged, for want of bars there or by a failure"),
     ],
 )
 def test_every_rejection_says_where_and_why(metrics, trials, stage: str, reason: str) -> None:
@@ -413,7 +413,7 @@ def test_a_candidate_without_daily_returns_is_refused() -> None:
     # not of one that is no candidate or was not judged
     found = judge(metrics, trials, returns=independent("ABX"))
     assert found.effective_candidates == pytest.approx(2, rel=0.05)
-    assert found.table.loc["D", "reason"] == "rejected on judge: no bars there"
+    assert found.table.loc["D", "reason"] == "rejected on judge: not judged, for want of bars there or by a failure"
 
 
 def test_frames_that_do_not_fit_are_refused() -> None:
@@ -440,7 +440,7 @@ def test_frames_that_do_not_fit_are_refused() -> None:
 def test_a_candidate_without_bars_on_judge_is_never_shortlisted() -> None:
     table = shortlist(pd.DataFrame(), pd.DataFrame([chosen("A")]), pd.DataFrame(), rules={}).table
     assert not table["shortlisted"].any()
-    assert table["reason"].iloc[0] == "rejected on judge: no bars there"
+    assert table["reason"].iloc[0] == "rejected on judge: not judged, for want of bars there or by a failure"
 
 
 def test_placebos_of_no_ticker_leave_an_empty_shortlist() -> None:
