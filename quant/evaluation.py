@@ -628,7 +628,9 @@ def _direction(truth: Integers, given: Probabilities) -> tuple[npt.NDArray[np.in
     directional = np.flatnonzero(truth > 0)
     long, short = (given[directional, number].astype(np.float64) for number in SIDES.values())
     both = long + short
-    return directional, np.where(both > 0, long / np.where(both > 0, both, 1.0), 0.5)
+    shares: Floats = np.where(both > 0, long / np.where(both > 0, both, 1.0), 0.5)
+    # what differs by rounding alone is a tie, from either side
+    return directional, shares.round(12)
 
 
 def _auc(score: Floats, positive: npt.NDArray[np.bool_]) -> float:

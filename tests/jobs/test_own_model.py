@@ -28,6 +28,7 @@ CHOSEN = columns("pattern8_relative")[:5]  # a model need not use all features o
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model of five features and its scaler."""
     folder = tmp_path_factory.mktemp("model")
+    network.configure(threads=1)  # as every test of the networks in this process
     model = network.build("causal", STEPS, len(CHOSEN), filters=4, dense=8, dropout=0.0, seed=1)
     (folder / "mine.keras").write_bytes(network.save(model))
     rows = compute(random_walk(2_000), "pattern8_relative")[list(CHOSEN)].dropna()

@@ -67,7 +67,7 @@ def test_page_opens_alone_and_draws_every_chart(page: Chromium) -> None:
     draw_everything(page)
     assert page.evaluate("document.querySelectorAll('.multiples .chart .main-svg').length") >= 6
     drawn = page.evaluate("[...document.querySelectorAll('.chart')].map((chart) => chart.getAttribute('aria-label'))")
-    assert len(drawn) == 9
+    assert len(drawn) == 11  # six equities; the portfolio's equity and drawdown; promise, loss and macro-F1
     assert drawn[0].startswith(f"Equity of {HOSTILE}: strategy ends at 1.")
 
 

@@ -292,7 +292,7 @@ def test_direction_auc_agrees_with_scikit_learn(case) -> None:
         return
     long, short = probabilities[chosen, 1], probabilities[chosen, 2]
     both = np.where(long + short > 0, long + short, 1)
-    score = np.where(long + short > 0, long / both, 0.5)
+    score = np.round(np.where(long + short > 0, long / both, 0.5), 12)
     assert same(found, metrics.roc_auc_score(labels[chosen] == 1, score))
 
 
@@ -303,6 +303,13 @@ def test_direction_auc_turns_with_the_sides(case) -> None:
     found = evaluation.direction_auc(labels, probabilities)
     assert same(found, evaluation.direction_auc(mirrored, probabilities[:, [0, 2, 1]]))
     assert same(found, 1 - evaluation.direction_auc(mirrored, probabilities))
+
+
+def test_shares_that_differ_by_rounding_are_ties() -> None:
+    # 0.2 / (0.2 + 0.6) is not 0.125 / 0.5 in floating point
+    probabilities = np.array([[0.2, 0.2, 0.6], [0.5, 0.125, 0.375]])
+    assert evaluation.direction_auc(np.array([1, 2]), probabilities) == 0.5
+    assert evaluation.direction_auc(np.array([2, 1]), probabilities[:, [0, 2, 1]]) == 0.5
 
 
 def test_direction_auc_by_hand() -> None:
