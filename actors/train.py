@@ -29,6 +29,7 @@ from ray.train.backend import Backend, BackendConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import WorkerGroupError
 from ray.util.queue import Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 Loop = Callable[[dict[str, Any], "Context"], Any]
 OnReport = Callable[[dict[str, Any]], None]
@@ -228,7 +229,9 @@ def _queue(on_report: OnReport | None) -> Iterator[Queue | None]:
     if on_report is None:
         yield None
         return
-    queue = Queue(actor_options={"num_cpus": 0})
+    # beside the driver: an actor that needs no processor may be put anywhere, and would be lost with a rank's node
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
     try:
         yield queue
     finally:

@@ -2,12 +2,13 @@
 
     .venv/bin/python -m benchmarks.train_throughput
     .venv/bin/python -m benchmarks.train_throughput --ray --architecture cnn_tuned --filters 16 --dense 100
-    KERAS_BACKEND=jax python -m benchmarks.train_throughput        # or torch: no TensorFlow is needed
-
     KERAS_BACKEND=jax python -m benchmarks.train_throughput  # or torch; no TensorFlow is needed
-training step on the same arrays, with the step fed by windows that are cut from the rows as it goes, with prediction
-beside `model.predict`, and with ``--ray`` under Ray Train. The peak is what a large product of matrices reaches on the
-same backend. The last line is the rate of `model.fit` (or of Ray Train) in samples a second.
+
+On any backend it times `model.fit` on windows in memory. On TensorFlow it does so turn by turn with this project's
+training: the whole loop on the same windows, its step on batches in memory, the step on windows that are cut from the
+rows meanwhile; and prediction beside `model.predict`. With ``--ray`` the loop runs under Ray Train, too. With
+``--deterministic`` all use operations that give the same bits on every run, as the jobs do. The peak is what a large
+product of matrices reaches on the same backend. The last line is the rate of `model.fit` (or of Ray Train).
 """
 
 import argparse
@@ -15,7 +16,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,16 @@ if not __package__:  # run by its path, on a machine that has nothing but this c
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from quant import network, training
+from quant.prefetch import prefetched
 
 SIDE = 2_048  # of the matrices whose product tells the peak
+# turn by turn, what each way is compared with
+RATIOS = {
+    "our training": "model.fit",
+    "our step, arrays in memory": "model.fit",
+    "our step, windows cut ahead": "our step, arrays in memory",
+    "our prediction": "model.predict",
+}
 
 
 def main() -> None:
@@ -42,6 +51,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=12, help="batches a turn")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--deterministic", action="store_true", help="as the jobs train")
     parser.add_argument("--ray", action="store_true", help="train under Ray Train with one worker as well")
     arguments = parser.parse_args()
     settings = vars(arguments)
@@ -49,21 +59,27 @@ def main() -> None:
     rates = measured(settings) if backend == "tensorflow" else {"model.fit": fitted(settings)}
     peak, flops = peak_of_device(), operations(settings)
     for name, values in rates.items():
-        middle = float(np.median(values))
-        print(
-            f"{name:<28} {middle:10,.0f} samples/s ({min(values):,.0f} to {max(values):,.0f}), "
-            f"{middle / np.median(rates['model.fit']):.2f} of model.fit",
-            flush=True,
-        )
+        print(f"{name:<32} {spread(values, ',.0f')} samples/s", flush=True)
+    for name, other in RATIOS.items():
+        if name in rates:
+            print(f"{name} / {other}: {spread(np.divide(rates[name], rates[other]), '.2f')}")
     rate = float(np.median(rates["model.fit"]))
     print(
         f"{backend}: {flops / 1e6:,.0f} million operations a sample and step, peak {peak / 1e9:,.0f} billion a second: "
         f"model.fit reaches {rate * flops / peak:.1%} of it"
     )
     if arguments.ray:
-        rate = float(np.median(under_ray(settings)))
-        print(f"Ray Train, one worker: {rate / np.median(rates['model.fit']):.2f} of model.fit")
+        turn = fit_turn(settings)
+        turn()
+        pairs = [(turn(), float(np.median(under_ray(settings)))) for _ in range(settings["turns"])]
+        print(f"Ray Train, one worker / model.fit: {spread([ray / fit for fit, ray in pairs], '.2f')}")
+        rate = float(np.median([ray for _, ray in pairs]))
     print(f"{rate:.1f} samples/s")
+
+
+def spread(values: Any, form: str) -> str:
+    """The median of the turns and between what they lie."""
+    return f"{np.median(values):{form}} ({np.min(values):{form}} to {np.max(values):{form}})"
 
 
 def build(settings: dict[str, Any]) -> keras.Model:
@@ -103,37 +119,42 @@ def fit_turn(settings: dict[str, Any]) -> Callable[[], float]:
     return turn
 
 
-def measured(settings: dict[str, Any]) -> dict[str, list[float]]:
-    """All ways on TensorFlow, turn by turn."""
-    network.configure(settings["threads"], deterministic=False)
+def measured(settings: dict[str, Any], names: Collection[str] = ()) -> dict[str, list[float]]:
+    """All ways on TensorFlow, or those named, turn by turn."""
+    network.configure(settings["threads"], deterministic=settings["deterministic"])
     windows, size, length = arrays(settings), settings["batch"], settings["steps"]
     images = network.cut(windows.rows, windows.ends, length)
     learner = network.Learner(lambda: build(settings), learning_rate=1e-4)
     weights = np.full(size, 1 / size)
-    starts = range(0, len(images), size)
 
     def timed(run: Callable[[], Any]) -> float:
         started = time.perf_counter()
         run()
         return len(images) / (time.perf_counter() - started)
 
-    def steps(cut: bool) -> None:
-        loss = None
-        for start in starts:
-            part = slice(start, start + size)
-            batch = network.cut(windows.rows, windows.ends[part], length) if cut else images[part]
-            loss = learner.step(batch, windows.labels[part], weights)
+    def steps(batches: Iterable[Any]) -> None:
+        for images, labels in batches:
+            loss = learner.step(images, labels, weights)
         float(loss)  # the device is waited for
 
+    def cut() -> Iterator[Any]:
+        for ends, labels in zip(windows.ends.reshape(-1, size), windows.labels.reshape(-1, size), strict=True):
+            yield network.cut(windows.rows, ends, length), labels
+
+    kept = list(zip(images.reshape(-1, size, *images.shape[1:]), windows.labels.reshape(-1, size), strict=True))
+    few = training.Windows(windows.rows, windows.ends[:64], windows.labels[:64])
+    once = training.Settings(length, 1, batch=size)
     ways: dict[str, Callable[[], float]] = {
         "model.fit": fit_turn(settings),
-        "our step, arrays in memory": lambda: timed(lambda: steps(cut=False)),
-        "our step, windows cut": lambda: timed(lambda: steps(cut=True)),
+        "our training": lambda: timed(lambda: training.fit(learner, windows, few, once)),
+        "our step, arrays in memory": lambda: timed(lambda: steps(kept)),
+        "our step, windows cut ahead": lambda: timed(lambda: steps(prefetched(cut(), 2))),
         "model.predict": lambda: timed(lambda: learner.model.predict(images, batch_size=size, verbose=0)),
         "our prediction": lambda: timed(
             lambda: network.predict(learner.model, windows.rows, windows.ends, length, size)
         ),
     }
+    ways = {name: way for name, way in ways.items() if not names or name in names}
     for way in ways.values():
         way()
     rates: dict[str, list[float]] = {name: [] for name in ways}
@@ -156,8 +177,8 @@ def under_ray(settings: dict[str, Any]) -> list[float]:
 
 
 def on_rank(settings: dict[str, Any], _rank: Any) -> list[float]:
-    """The step fed by cut windows, in a worker of Ray Train."""
-    return measured(settings)["our step, windows cut"]
+    """Our training, in a worker of Ray Train."""
+    return measured(settings, ("our training",))["our training"]
 
 
 def operations(settings: dict[str, Any]) -> float:

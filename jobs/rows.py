@@ -18,13 +18,26 @@ class RowsError(ValueError):
 class Rows(NamedTuple):
     """Rows by the ticker that the file names, indexed by time (UTC), and the hash of the file."""
 
+    url: str
     by_ticker: dict[str, pd.Series]
     content: str
 
     def named(self, tickers: list[str]) -> dict[str, pd.Series]:
-        """Return the rows by canonical ticker; the file may name a ticker or its symbol. Unknown names are kept."""
+        """Return the rows by canonical ticker; the file may name a ticker or its symbol. Unknown names are kept.
+
+        Raises
+        ------
+        RowsError
+            If the file names a ticker both ways, so that the rows of one name would be lost.
+        """
         known = {name: ticker for ticker in tickers for name in (ticker, ticker.partition(":")[2])}
-        return {known.get(name, name): rows for name, rows in self.by_ticker.items()}
+        found: dict[str, pd.Series] = {}
+        for name, rows in self.by_ticker.items():
+            ticker = known.get(name, name)
+            if ticker in found:
+                raise RowsError(f"{self.url} names {ticker} also as {name}; allowed: one name a ticker.")
+            found[ticker] = rows
+        return found
 
 
 def read(url: str, value: str) -> Rows:
@@ -65,5 +78,5 @@ def read(url: str, value: str) -> Rows:
         raise RowsError(f"{url} has two rows for {row['ticker']} at {row['time']}; give one a ticker and time.")
     groups = frame.sort_values("time").groupby("ticker", sort=True)
     return Rows(
-        {str(ticker): group.set_index("time")[value] for ticker, group in groups}, hashlib.sha256(data).hexdigest()
+        url, {str(ticker): group.set_index("time")[value] for ticker, group in groups}, hashlib.sha256(data).hexdigest()
     )

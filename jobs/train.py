@@ -4,9 +4,10 @@ python -m jobs.train --config run.toml --store URL --run NAME
 """
 
 import hashlib
+import importlib.metadata
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,10 @@ from actors.progress import Progress
 from actors.train import Context as Rank
 from actors.train import run_training
 from jobs import market
+from jobs.config import Train
 from jobs.dataset import TrainingData, load
 from jobs.stage import Context, Stage, now, require, stage_fingerprint
 from quant import decision, demo, network, training
-from quant.features import columns
 from storage import layout
 from storage.manifest import Manifest, read_manifest, write_manifest
 
@@ -33,6 +34,10 @@ class TrainingTickersError(ValueError):
     """Tickers to train on that the run does not have."""
 
 
+class AnotherTuningError(ValueError):
+    """A tuning that was done on other data, or for another network."""
+
+
 class AnotherModelError(ValueError):
     """The model of the run that is judged again is not the configured one."""
 
@@ -40,13 +45,14 @@ class AnotherModelError(ValueError):
 def run(context: Context) -> Manifest:
     """Bring the model of the run up to date; where an earlier run is judged again, it is that run's."""
     before = market.earlier(context)
+    context = context if before else tuned(context)
     settings: dict[str, Any] = (
         {"adopted": require(before, STAGE.name).result_hash}
         if before
         else {
             **context.config.train.model_dump(),
             "features": context.config.features.set,
-            "commission": context.config.costs.commission,
+            "round_trip": round_trip(context),
             "parts": {
                 name: [str(p.start), str(p.end)] for name, p in market.parts(context, market.of(context)).items()
             },
@@ -82,6 +88,37 @@ def run(context: Context) -> Manifest:
     return manifest
 
 
+def tuned(context: Context) -> Context:
+    """Put the best hyperparameters of the run's tuning into the configuration, where it asks for them.
+
+    Raises
+    ------
+    StageMissingError
+        If the run has not been tuned.
+    AnotherTuningError
+        If it was, on other features or labels or for another architecture or length of window.
+    """
+    settings = context.config.train
+    if not settings.tuned:
+        return context
+    found = require(context, "tune")
+    theirs = {**found.inputs, **{name: found.config["train"][name] for name in ("architecture", "steps")}}
+    ours = {
+        **{name: require(context, name).result_hash for name in found.inputs},
+        "architecture": settings.architecture,
+        "steps": settings.steps,
+    }
+    for name, value in theirs.items():
+        if ours[name] != value:
+            raise AnotherTuningError(
+                f"train.tuned is set, and run '{context.run}' was tuned with other {name} ({value}, now {ours[name]}). "
+                "Run `python -m jobs.tune` with the same --config, --store and --run again."
+            )
+    best = found.details["best"]
+    logger.info("train: tuned, %s", ", ".join(f"{name} {value:g}" for name, value in best.items()))
+    return replace(context, config=context.config.model_copy(update={"train": settings.model_copy(update=best)}))
+
+
 def adopt(context: Context, before: Context) -> dict[str, Any]:
     """Copy the model folder of an earlier run, and return its card.
 
@@ -106,6 +143,11 @@ def adopt(context: Context, before: Context) -> dict[str, Any]:
         context.store.write(layout.model(context.run, settings.architecture, name), content)
     logger.info("train: the model is that of run '%s'", before.run)
     return card
+
+
+def round_trip(context: Context) -> float:
+    """What a trade has to earn before it pays, as a fraction of its value: fees and slippage, in and out."""
+    return 2 * (context.config.costs.commission + context.config.costs.slippage)
 
 
 def training_tickers(context: Context) -> list[str]:
@@ -138,29 +180,15 @@ def fit(config: dict[str, Any], rank: Rank) -> dict[str, Any] | None:
     """
     context: Context = config["context"]
     settings = context.config.train
-    network.configure(settings.threads)
+    network.configure(settings.threads, deterministic=not settings.compiled)
     data = load(context, config["tickers"])
-    learner = network.Learner(
-        lambda: network.build(
-            settings.architecture,
-            settings.steps,
-            len(columns(context.config.features.set)),
-            filters=settings.filters,
-            dense=settings.dense,
-            dropout=settings.dropout,
-            seed=settings.seed,
-        ),
-        learning_rate=settings.learning_rate,
-        ranks=rank.world_size,
-    )
+    learner = learner_of(settings, len(data.scaler.columns), rank.world_size)
     checkpoint = rank.latest_checkpoint()
     course = training.fit(
         learner,
         data.fit,
         data.validate,
-        training.Settings(
-            settings.steps, settings.epochs, batch=settings.batch, patience=settings.patience, seed=settings.seed
-        ),
+        settings_of(settings),
         rank=rank.rank,
         ranks=rank.world_size,
         state=checkpoint[CHECKPOINT] if checkpoint else None,
@@ -169,6 +197,40 @@ def fit(config: dict[str, Any], rank: Rank) -> dict[str, Any] | None:
     if rank.rank:
         return None
     return _save(context, config["tickers"], data, learner, course)
+
+
+def learner_of(settings: Train, features: int, ranks: int = 1) -> network.Learner:
+    """Make the network as configured, for windows of so many features, and what trains it."""
+    return network.Learner(
+        lambda: network.build(
+            settings.architecture,
+            settings.steps,
+            features,
+            filters=settings.filters,
+            dense=settings.dense,
+            dropout=settings.dropout,
+            seed=settings.seed,
+            precision=settings.precision,
+        ),
+        learning_rate=settings.learning_rate,
+        ranks=ranks,
+        compiled=settings.compiled,
+    )
+
+
+def settings_of(settings: Train) -> training.Settings:
+    """Give the training loop its part of the configuration."""
+    return training.Settings(
+        settings.steps,
+        settings.epochs,
+        batch=settings.batch,
+        schedule=settings.schedule,
+        warmup=settings.warmup,
+        patience=settings.patience,
+        metric=settings.watch,
+        class_weights=settings.class_weights,
+        seed=settings.seed,
+    )
 
 
 def _train(context: Context, identity: str, tickers: list[str]) -> dict[str, Any]:
@@ -194,9 +256,9 @@ def _save(
 ) -> dict[str, Any]:
     """Write the model folder, its card last, and return the card."""
     settings = context.config.train
-    probabilities = network.predict(learner.model, data.validate.rows, data.validate.ends, settings.steps)
+    probabilities = training.probabilities(learner.model, data.validate, settings.steps)
     threshold = decision.choose_threshold(
-        probabilities, data.outcomes, 2 * context.config.costs.commission, groups=data.days
+        probabilities, data.validate.outcomes, round_trip(context), groups=data.validate.days
     )
     weights = hashlib.sha256(data.scaler.to_json().encode())
     for array in learner.model.get_weights():
@@ -205,13 +267,14 @@ def _save(
         "architecture": settings.architecture,
         "parameters": int(learner.model.count_params()),
         "hash": weights.hexdigest(),
-        "features": {"set": context.config.features.set, "columns": list(columns(context.config.features.set))},
+        "features": {"set": context.config.features.set, "columns": list(data.scaler.columns)},
         "steps": settings.steps,
         "tickers": tickers,
-        "windows": {"fit": len(data.fit.ends), "validate": len(data.validate.ends)},
+        "span": {name: [str(part.start), str(part.end)] for name, part in data.spans.items()},
+        "versions": {library: importlib.metadata.version(library) for library in ("keras", "numpy")},
+        "windows": {name: len(part.labels) for name, part in data.parts.items()},
         "classes": {
-            name: np.bincount(windows.labels, minlength=network.CLASSES).tolist()
-            for name, windows in (("fit", data.fit), ("validate", data.validate))
+            name: np.bincount(part.labels, minlength=network.CLASSES).tolist() for name, part in data.parts.items()
         },
         "threshold": float(threshold),
         "validate": decision.figures(data.validate.labels, probabilities),

@@ -5,11 +5,12 @@ seconds and gigabytes, which a process that merely reads `ARCHITECTURES` must no
 backend of Keras; training and prediction are TensorFlow's.
 """
 
+import contextlib
 import functools
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import keras
 
 CLASSES = 3
+Precision = Literal["float32", "bfloat16"]
 Tower = Callable[[Any, int, int, float, int], Any]
 
 
@@ -122,7 +124,15 @@ def _causal(windows: Any, filters: int, dense: int, dropout: float, seed: int) -
 
 
 def build(
-    architecture: str, steps: int, features: int, *, filters: int, dense: int, dropout: float, seed: int
+    architecture: str,
+    steps: int,
+    features: int,
+    *,
+    filters: int,
+    dense: int,
+    dropout: float,
+    seed: int,
+    precision: Precision = "float32",
 ) -> "keras.Model":
     """Build a network (n × steps × features) → probabilities (n × 3) of neutral, long and short.
 
@@ -138,6 +148,9 @@ def build(
         Filters of the convolution, units of the dense layers.
     dropout
         Share of units dropped in training, from 0 to below 1.
+    precision
+        Of the arithmetic. With ``bfloat16`` (mixed precision) the weights and the probabilities stay float32; it is
+        for devices that are faster at it, and a CPU is slower.
 
     Raises
     ------
@@ -157,10 +170,12 @@ def build(
             f"a network needs filters ≥ 1, dense ≥ 1 and 0 ≤ dropout < 1, not {filters}, {dense} and {dropout}"
         )
     keras = _keras()
-    inputs = keras.Input((steps, features), name="window")
-    outputs = keras.layers.Dense(
-        CLASSES, activation="softmax", kernel_initializer=_glorot(seed, 9), name="probabilities"
-    )(chosen.tower(inputs, filters, dense, dropout, seed))
+    with _policy("float32" if precision == "float32" else "mixed_bfloat16"):
+        inputs = keras.Input((steps, features), name="window", dtype="float32")
+        units = chosen.tower(inputs, filters, dense, dropout, seed)
+        outputs = keras.layers.Dense(
+            CLASSES, activation="softmax", kernel_initializer=_glorot(seed, 9), name="probabilities", dtype="float32"
+        )(units)
     return keras.Model(inputs, outputs, name=architecture)
 
 
@@ -185,10 +200,18 @@ def configure(threads: int, deterministic: bool = True) -> None:
         tensorflow.config.experimental.enable_op_determinism()
 
 
+def forget() -> None:
+    """Let go of what Keras holds of the networks of this process, so that one after another takes no more memory."""
+    keras = _keras()
+    keras.utils.clear_session(free_memory=True)
+
+
 class Learner:
     """A network in training on one of several ranks, each of which holds the same weights."""
 
-    def __init__(self, builder: Callable[[], "keras.Model"], *, learning_rate: float, ranks: int = 1) -> None:
+    def __init__(
+        self, builder: Callable[[], "keras.Model"], *, learning_rate: float, ranks: int = 1, compiled: bool = False
+    ) -> None:
         """Build the network and Adam, together with the other ranks.
 
         Parameters
@@ -200,6 +223,9 @@ class Learner:
         ranks
             Number of ranks. Above 1 the environment must name the others in `TF_CONFIG`, and this must be the first
             use of TensorFlow in the process after `configure`.
+        compiled
+            Whether XLA compiles losses and gradients: faster on most GPUs, several times slower on a CPU. Not to be
+            had with pooling where `configure` asked for determinism.
 
         Raises
         ------
@@ -218,18 +244,24 @@ class Learner:
             self.model = builder()
             self.optimizer = keras.optimizers.Adam(learning_rate)
             self.optimizer.build(self.model.trainable_variables)
+        self._learning_rate = learning_rate
 
         def reduce(function: Callable[..., Any], *arguments: Any) -> Any:
             return strategy.reduce(distribution.ReduceOp.SUM, strategy.run(function, args=arguments), axis=None)
 
-        def step(windows: Any, labels: Any, weights: Any) -> Any:
+        def slope(windows: Any, labels: Any, weights: Any) -> Any:
             with tensorflow.GradientTape() as tape:
                 probabilities = self.model(windows, training=True)
                 losses = keras.losses.sparse_categorical_crossentropy(labels, probabilities)
                 loss = tensorflow.reduce_sum(losses * weights)
-            variables = self.model.trainable_variables
+            return loss, tape.gradient(loss, self.model.trainable_variables)
+
+        slope = tensorflow.function(slope, jit_compile=True) if compiled else slope
+
+        def step(windows: Any, labels: Any, weights: Any) -> Any:
+            loss, gradients = slope(windows, labels, weights)
             # sums the gradients over the replicas
-            self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+            self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables, strict=True))
             return loss
 
         self._step = tensorflow.function(lambda *batch: reduce(step, *batch))
@@ -258,6 +290,10 @@ class Learner:
         """
         _check_finite(windows)
         return self._step(windows, labels.astype(np.int32), weights.astype(np.float32))
+
+    def scale_rate(self, share: float) -> None:
+        """Set the learning rate of the steps that follow to a share of what it was made with."""
+        self.optimizer.learning_rate = self._learning_rate * share
 
     def total(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Sum an array over the ranks; the same bits on every rank."""
@@ -401,6 +437,18 @@ def _forward(model: "keras.Model") -> Callable[[npt.NDArray[np.float32]], Any]:
     signature = tensorflow.TensorSpec((None, *model.input_shape[1:]), tensorflow.float32)
     compiled = tensorflow.function(lambda windows: model(windows, training=False), input_signature=[signature])
     return lambda windows: compiled(windows).numpy()
+
+
+@contextlib.contextmanager
+def _policy(name: str) -> Iterator[None]:
+    """Precision of the layers built meanwhile; Keras has a setting of the process for it."""
+    config = _keras().config
+    before = config.dtype_policy()
+    config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        config.set_dtype_policy(before)
 
 
 def _check_finite(windows: npt.NDArray[np.float32]) -> None:

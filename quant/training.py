@@ -1,24 +1,33 @@
 """The training loop: batches, epochs, early stopping and the state that a checkpoint holds.
 
 It knows nothing of Ray or of files: every rank calls `fit` with the same arguments and its own number, and what is
-written at the end of an epoch is the caller's affair. Windows are cut batch by batch and never held all at once.
+written at the end of an epoch is the caller's affair. Windows are cut batch by batch and never held all at once; of
+rows that are too many for the memory, a `Feed` holds a group of tickers at a time.
 """
 
 import io
 import json
+import math
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from quant.decision import confusion, cross_entropy, macro_f1
 from quant.network import CLASSES, Learner, predict
+from quant.prefetch import prefetched
 from quant.windows import cut
 
+if TYPE_CHECKING:
+    import keras
+
 Arrays = list[npt.NDArray[Any]]
+
+_BATCHES_AHEAD = 2
+_GROUPS, _DRAW = 2**32 - 1, 2**32 - 2  # streams of random numbers beside those of the batches
 
 
 class TrainingStateError(ValueError):
@@ -41,11 +50,42 @@ class Windows:
         Array (n) int64 of the positions of the windows' last rows.
     labels
         Array (n) int8 of 0 neutral, 1 long, 2 short.
+
+    Raises
+    ------
+    TrainingDataError
+        If there is not one label a window.
     """
 
     rows: npt.NDArray[np.float32]
     ends: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int8]
+
+    def __post_init__(self) -> None:
+        """Refuse labels that are not one a window."""
+        if len(self.labels) != len(self.ends):
+            raise TrainingDataError(
+                f"there are {len(self.labels)} labels of {len(self.ends)} windows; each window needs one"
+            )
+
+    def groups(self, generator: np.random.Generator | None = None) -> Iterator["Windows"]:
+        """Yield all windows at once: a feed of one group."""
+        del generator
+        yield self
+
+
+class Feed(Protocol):
+    """Labelled windows that need not all be in memory.
+
+    ``labels`` are those of all windows, in the order of the groups that are asked for without a generator.
+    """
+
+    @property
+    def labels(self) -> npt.NDArray[np.int8]:
+        """Array (n) int8 of 0 neutral, 1 long, 2 short."""
+
+    def groups(self, generator: np.random.Generator | None = None) -> Iterator[Windows]:
+        """Yield every window once, a group at a time; groups and their order are drawn where there is a generator."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +98,16 @@ class Settings:
         Rows of a window.
     epochs
         At most so many passes over the fit windows.
+    until
+        Epoch after which to stop although more are planned, for a tuner that looks at all its trials there; training
+        goes on from the state as if it had not stopped.
     batch
-        Windows of a step over all ranks; must be a multiple of the number of ranks. What is left of an epoch's last
+        Windows of a step over all ranks; must be a multiple of the number of ranks. What is left of a group's last
         batch is skipped; the next epoch's order is another.
+    schedule
+        How the learning rate runs over the planned epochs: ``constant``, or by half a cosine to nearly 0.
+    warmup
+        Epochs over which it first rises to its full height, evenly.
     patience
         Epochs without a better `metric` after which training stops.
     metric
@@ -73,7 +120,10 @@ class Settings:
 
     length: int
     epochs: int
+    until: int | None = None
     batch: int = 512
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: int = 0
     patience: int = 3
     metric: Literal["log_loss", "macro_f1"] = "log_loss"
     class_weights: bool = True
@@ -110,7 +160,8 @@ class Course:
     def over(self, settings: Settings) -> bool:
         """Tell whether no further epoch is to be trained."""
         epoch = len(self.history)
-        return epoch >= settings.epochs or (epoch > 0 and epoch - self.best_epoch >= settings.patience)
+        last = settings.epochs if settings.until is None else min(settings.until, settings.epochs)
+        return epoch >= last or (epoch > 0 and epoch - self.best_epoch >= settings.patience)
 
 
 OnEpoch = Callable[[Metrics, Callable[[], bytes]], None]
@@ -118,8 +169,8 @@ OnEpoch = Callable[[Metrics, Callable[[], bytes]], None]
 
 def fit(
     learner: Learner,
-    train: Windows,
-    validate: Windows,
+    train: Feed,
+    validate: Feed,
     settings: Settings,
     *,
     rank: int = 0,
@@ -135,7 +186,7 @@ def fit(
     Parameters
     ----------
     train, validate
-        The windows of the fit and of the validate part.
+        The windows of the fit and of the validate part; `Windows`, or another feed.
     state
         What `on_epoch` was given at the end of an epoch; training goes on from there and ends as if it had never
         been interrupted.
@@ -145,8 +196,8 @@ def fit(
     Raises
     ------
     TrainingDataError
-        For no windows, labels other than 0, 1 and 2, a single class, a batch that the ranks cannot share, or a loss
-        that is no number.
+        For no windows, labels other than 0, 1 and 2, a single class, a batch that the ranks cannot share, a warm-up
+        longer than the training, or a loss that is no number.
     TrainingStateError
         For a state that is damaged.
     ModelError
@@ -159,6 +210,7 @@ def fit(
     weights = balanced_weights(train.labels) if settings.class_weights else np.ones(CLASSES)
     while not course.over(settings):
         epoch = len(course.history) + 1
+        learner.scale_rate(rate(settings, epoch))
         loss = _train_epoch(learner, train, settings, weights, epoch, rank, ranks)
         metrics = Metrics(epoch, loss, *_validate(learner, validate, settings, weights, rank, ranks))
         if not np.isfinite([metrics.loss, metrics.validation_loss]).all():
@@ -174,6 +226,51 @@ def fit(
     return course
 
 
+def rate(settings: Settings, epoch: int) -> float:
+    """Share of the learning rate in an epoch (from 1), which depends on nothing but the two."""
+    if epoch <= settings.warmup:
+        return epoch / (settings.warmup + 1)
+    if settings.schedule == "constant":
+        return 1.0
+    done = (epoch - 1 - settings.warmup) / (settings.epochs - settings.warmup)
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def probabilities(model: "keras.Model", feed: Feed, length: int) -> npt.NDArray[np.float32]:
+    """Probabilities (n × 3) of all windows of a feed, in the order of its labels; errors as `network.predict`."""
+    return np.concatenate([predict(model, group.rows, group.ends, length) for group in feed.groups()])
+
+
+def drawn(feed: Feed, length: int, most: int, seed: int) -> Windows:
+    """Draw windows without replacement, all where there are no more, and hold no other rows.
+
+    Parameters
+    ----------
+    length
+        Rows of a window.
+    most
+        Windows to draw at most.
+    seed
+        Equal seeds draw equal windows.
+
+    Returns
+    -------
+    The windows in the order of the feed's labels. Where the feed has several groups, each has rows of its own.
+    """
+    chosen = np.arange(len(feed.labels))
+    if len(chosen) > most:
+        chosen = np.sort(np.random.default_rng([seed, _DRAW]).choice(len(chosen), most, replace=False))
+    rows, start = [], 0
+    for group in feed.groups():
+        mine = chosen[(chosen >= start) & (chosen < start + len(group.ends))] - start
+        if len(group.ends) == len(feed.labels):
+            return Windows(group.rows, group.ends[mine], group.labels[mine])
+        rows.append(cut(group.rows, group.ends[mine], length).reshape(-1, group.rows.shape[1]))
+        start += len(group.ends)
+    ends = np.arange(len(chosen), dtype=np.int64) * length + length - 1
+    return Windows(np.concatenate(rows), ends, feed.labels[chosen])
+
+
 def balanced_weights(labels: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
     """Weights (3) by which every class that occurs counts the same in sum, and the mean over all rows is 1.
 
@@ -187,65 +284,83 @@ def balanced_weights(labels: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
     return weights
 
 
-def batches(count: int, batch: int, seed: int, epoch: int, rank: int, ranks: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield the positions, below `count`, of this rank's share of every batch of an epoch.
+def batches(count: int, batch: int, seed: Sequence[int], rank: int, ranks: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield the positions, below `count`, of this rank's share of every batch of a group.
 
-    The order is drawn from (seed, epoch) alone; the shares of all ranks make up the batch that one rank would see.
+    The order is drawn from the seed alone; the shares of all ranks make up the batch that one rank would see.
     """
-    order = np.random.default_rng([seed, epoch]).permutation(count)
+    order = np.random.default_rng(seed).permutation(count)
     batch = min(batch, count // ranks * ranks)
     share = batch // ranks
-    for start in range(0, count - batch + 1, batch):
+    for start in range(0, count - batch + 1, batch) if batch else ():
         yield order[start + rank * share : start + (rank + 1) * share]
 
 
 def _train_epoch(
     learner: Learner,
-    train: Windows,
+    train: Feed,
     settings: Settings,
     weights: npt.NDArray[np.float64],
     epoch: int,
     rank: int,
     ranks: int,
 ) -> float:
-    losses = []
-    for chosen in batches(len(train.ends), settings.batch, settings.seed, epoch, rank, ranks):
-        labels = train.labels[chosen]
-        windows = cut(train.rows, train.ends[chosen], settings.length)
-        losses.append(learner.step(windows, labels, weights[labels] / (len(chosen) * ranks)))
+    shares = _shares(train, settings, epoch, rank, ranks)
+    # windows are cut on the processor while the device is at work on those before
+    losses = [
+        learner.step(windows, labels, weights[labels] / (len(labels) * ranks))
+        for windows, labels in prefetched(shares, _BATCHES_AHEAD)
+    ]
     return float(np.mean([float(loss) for loss in losses]))
+
+
+def _shares(
+    train: Feed, settings: Settings, epoch: int, rank: int, ranks: int
+) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]]:
+    """Yield windows and labels of this rank's share of every batch of an epoch."""
+    groups = train.groups(np.random.default_rng([settings.seed, epoch, _GROUPS]))
+    for number, group in enumerate(groups):
+        for chosen in batches(len(group.ends), settings.batch, [settings.seed, epoch, number], rank, ranks):
+            yield cut(group.rows, group.ends[chosen], settings.length), group.labels[chosen]
 
 
 def _validate(
     learner: Learner,
-    validate: Windows,
+    validate: Feed,
     settings: Settings,
     weights: npt.NDArray[np.float64],
     rank: int,
     ranks: int,
 ) -> tuple[float, float]:
     """Weighted log-loss and macro-F1 of all validate windows, of which this rank computes every `ranks`-th."""
-    labels = validate.labels[rank::ranks]
-    probabilities = predict(learner.model, validate.rows, validate.ends[rank::ranks], settings.length)
-    losses = cross_entropy(labels, probabilities) * weights[labels]
-    matrix = confusion(labels, probabilities.argmax(axis=1))
-    sums = learner.total(np.concatenate([[losses.sum(), weights[labels].sum()], matrix.ravel()]))
+    sums = np.zeros(2 + CLASSES**2)
+    for group in validate.groups():
+        labels = group.labels[rank::ranks]
+        given = predict(learner.model, group.rows, group.ends[rank::ranks], settings.length)
+        losses = cross_entropy(labels, given) * weights[labels]
+        matrix = confusion(labels, given.argmax(axis=1))
+        sums += np.concatenate([[losses.sum(), weights[labels].sum()], matrix.ravel()])
+    sums = learner.total(sums)
     return float(sums[0] / sums[1]), macro_f1(np.rint(sums[2:]).astype(np.int64).reshape(CLASSES, CLASSES))
 
 
-def _check(train: Windows, validate: Windows, settings: Settings, ranks: int) -> None:
+def _check(train: Feed, validate: Feed, settings: Settings, ranks: int) -> None:
     if settings.batch < ranks or settings.batch % ranks:
         raise TrainingDataError(f"a batch of {settings.batch} windows cannot be shared evenly by {ranks} ranks")
-    for name, windows in (("fit", train), ("validate", validate)):
-        if len(windows.ends) < ranks:
+    if not 0 <= settings.warmup < settings.epochs:
+        raise TrainingDataError(
+            f"a warm-up of {settings.warmup} epochs does not fit into {settings.epochs}; allowed: 0 to one less"
+        )
+    for name, feed in (("fit", train), ("validate", validate)):
+        if len(feed.labels) < ranks:
             raise TrainingDataError(
-                f"the {name} part has {len(windows.ends)} windows; {ranks} ranks need at least one each"
+                f"the {name} part has {len(feed.labels)} windows; {ranks} ranks need at least one each"
             )
-        strange = np.setdiff1d(windows.labels, range(CLASSES))
-        if len(windows.labels) != len(windows.ends) or len(strange):
+        strange = np.setdiff1d(feed.labels, range(CLASSES))
+        if len(strange):
             raise TrainingDataError(
-                f"the {name} part has {len(windows.labels)} labels of {len(windows.ends)} windows, "
-                f"unknown ones among them: {strange[:5].tolist()}; each window needs one of 0, 1 and 2"
+                f"the {name} part has {len(feed.labels)} labels, unknown ones among them: {strange[:5].tolist()}; "
+                "each window needs one of 0, 1 and 2"
             )
     known = np.unique(train.labels)
     if len(known) < 2 or not np.isin(validate.labels, known).any():

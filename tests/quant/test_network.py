@@ -1,6 +1,6 @@
 import io
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -146,14 +146,14 @@ def test_learns_a_planted_pattern() -> None:
 
 
 def test_batches_of_all_ranks_make_up_the_batch_of_one() -> None:
-    whole = list(training.batches(103, 20, seed=4, epoch=2, rank=0, ranks=1))
-    shares = [list(training.batches(103, 20, 4, 2, rank, 4)) for rank in range(4)]
+    whole = list(training.batches(103, 20, seed=[4, 2], rank=0, ranks=1))
+    shares = [list(training.batches(103, 20, [4, 2], rank, 4)) for rank in range(4)]
     assert len(whole) == 5
     for step, batch in enumerate(whole):
         assert np.array_equal(np.concatenate([share[step] for share in shares]), batch)
     assert len(np.unique(np.concatenate(whole))) == 100
-    assert not np.array_equal(whole[0], next(training.batches(103, 20, 4, 3, 0, 1)))
-    assert [len(batch) for batch in training.batches(7, 64, 0, 1, 1, 2)] == [3]
+    assert not np.array_equal(whole[0], next(training.batches(103, 20, [4, 3], 0, 1)))
+    assert [len(batch) for batch in training.batches(7, 64, [0, 1], 1, 2)] == [3]
 
 
 def test_class_weights_are_scikit_learns_and_leave_out_what_does_not_occur() -> None:
@@ -395,3 +395,93 @@ def test_threads_cannot_be_changed_once_tensorflow_runs() -> None:
     network.configure(threads=1)
     with pytest.raises(ModelError, match="cannot be set to 3 threads"):
         network.configure(threads=3)
+
+
+class Parted:
+    """Windows in several groups, each with rows of its own."""
+
+    def __init__(self, whole: training.Windows, count: int) -> None:
+        self.pieces = [
+            training.Windows(
+                cut(whole.rows, ends, LENGTH).reshape(-1, FEATURES), np.arange(1, len(ends) + 1) * LENGTH - 1, classes
+            )
+            for ends, classes in zip(
+                np.array_split(whole.ends, count), np.array_split(whole.labels, count), strict=True
+            )
+        ]
+        self.labels = whole.labels
+
+    def groups(self, generator: np.random.Generator | None = None) -> Iterator[training.Windows]:
+        order = np.arange(len(self.pieces)) if generator is None else generator.permutation(len(self.pieces))
+        yield from (self.pieces[position] for position in order)
+
+
+def test_a_feed_of_groups_is_learned_from_as_well_as_one() -> None:
+    train, validate, judge = pattern(), pattern(600, seed=1), pattern(1000, seed=2)
+    whole, parted = small(), small()
+    training.fit(whole, train, validate, SETTINGS)
+    course = training.fit(parted, Parted(train, 5), Parted(validate, 3), SETTINGS)
+    assert recall(predicted(parted, judge), judge.labels) > 0.8
+    assert recall(predicted(whole, judge), judge.labels) > 0.8
+    # the groups of the validate part are judged as one part
+    both = [training.probabilities(parted.model, feed, LENGTH) for feed in (validate, Parted(validate, 3))]
+    np.testing.assert_allclose(*both, rtol=1e-4, atol=1e-6)
+    assert len(course.history) == SETTINGS.epochs
+
+
+def test_a_pause_changes_nothing() -> None:
+    train, validate = pattern(600), pattern(200, seed=1)
+    straight, paused = small(), small()
+    expected = training.fit(straight, train, validate, SETTINGS)
+    states: list[bytes] = []
+    for until in (1, 3, None):
+        course = training.fit(
+            paused,
+            train,
+            validate,
+            replace(SETTINGS, until=until),
+            state=states[-1] if states else None,
+            on_epoch=lambda _, state: states.append(state()),
+        )
+        assert len(course.history) == (until or SETTINGS.epochs)
+    assert course == expected
+    for one, two in zip(paused.state(), straight.state(), strict=True):
+        assert np.array_equal(one, two)
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    settings = training.Settings(length=LENGTH, epochs=10, schedule="cosine", warmup=2)
+    rates = [training.rate(settings, epoch) for epoch in range(1, 11)]
+    assert rates[:3] == pytest.approx([1 / 3, 2 / 3, 1.0])
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+    assert 0 < rates[-1] < 0.05
+    assert {training.rate(replace(settings, schedule="constant", warmup=0), epoch) for epoch in range(1, 11)} == {1.0}
+    with pytest.raises(training.TrainingDataError, match="warm-up of 4 epochs does not fit into 4"):
+        training.fit(small(), pattern(100), pattern(50, seed=1), replace(SETTINGS, warmup=4))
+
+
+def test_the_learning_rate_of_an_epoch_is_that_of_its_steps() -> None:
+    learner = small()
+    training.fit(learner, pattern(100), pattern(50, seed=1), replace(SETTINGS, schedule="cosine"))
+    expected = 8e-3 * training.rate(replace(SETTINGS, schedule="cosine"), SETTINGS.epochs)
+    assert float(learner.optimizer.learning_rate) == pytest.approx(expected)
+
+
+# XLA has no pooling that gives the same bits twice, and this process asked for them
+@pytest.mark.parametrize(
+    ("name", "precision", "compiled"), [("cnn_whole", "bfloat16", False), ("causal", "float32", True)]
+)
+def test_other_arithmetic_learns_the_same(name: str, precision: network.Precision, compiled: bool) -> None:
+    learner = network.Learner(
+        lambda: network.build(name, LENGTH, FEATURES, filters=8, dense=32, dropout=0.2, seed=0, precision=precision),
+        learning_rate=8e-3,
+        compiled=compiled,
+    )
+    judge = pattern(1000, seed=2)
+    training.fit(learner, pattern(), pattern(600, seed=1), SETTINGS)
+    assert recall(predicted(learner, judge), judge.labels) > 0.8
+    assert {str(variable.dtype) for variable in learner.model.trainable_variables} == {"float32"}
+    loaded = network.load(network.save(learner.model))
+    given = network.predict(loaded, judge.rows, judge.ends, LENGTH)
+    assert np.array_equal(given, network.predict(learner.model, judge.rows, judge.ends, LENGTH))
+    np.testing.assert_allclose(given.sum(axis=1), 1, atol=1e-5)
