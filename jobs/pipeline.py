@@ -6,12 +6,14 @@ python -m jobs.pipeline --source demo --store store --run demo
 import logging
 import time
 from dataclasses import asdict
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from jobs import backtest, features, ingest, labels, placebo, predict, report, search, shortlist, train
+from jobs import backtest, evaluate, features, ingest, labels, placebo, predict, report, search, shortlist, train, tune
+from jobs.config import RunConfig
 from jobs.stage import Context, now, require
 from quant.schemas import FAILURES, SHORTLIST, frame
 from storage import layout
@@ -27,11 +29,7 @@ logger = logging.getLogger("assay")
 
 def run(context: Context) -> Manifest:
     """Run every stage that is not up to date; the result hash covers all tables that a verdict rests on."""
-    stages = [ingest, search, placebo, backtest, shortlist]
-    if context.config.signals:
-        stages[1:1] = [predict]
-    else:
-        stages[1:1] = [features, predict] if context.config.model else [features, labels, train, predict]
+    stages = path(context.config)
     manifests = {}
     for number, stage in enumerate(stages, start=1):
         started = time.perf_counter()
@@ -45,6 +43,19 @@ def run(context: Context) -> Manifest:
     report.run(context)
     print_summary(context, manifest)
     return manifest
+
+
+def path(config: RunConfig) -> list[ModuleType]:
+    """Stages of a run, in order."""
+    if config.signals:
+        model = [predict]
+    elif config.model:
+        model = [features, predict]
+    else:
+        # an earlier run that is judged again brings its model along
+        tuned = [tune] if config.train.tuned and not config.rejudge else []
+        model = [features, labels, *tuned, train, predict, evaluate]
+    return [ingest, *model, search, placebo, backtest, shortlist]
 
 
 def summary(context: Context, manifests: dict[str, Manifest]) -> Manifest:

@@ -16,9 +16,22 @@ from jobs import market
 from jobs.shortlist import metrics_frame, trials_frame
 from jobs.stage import Context, require
 from quant.report import ModelEvaluation, ReportContent, render
-from quant.schemas import CORRELATIONS, EQUITY, FAILURES, PORTFOLIO, SHORTLIST, frame
+from quant.report_evaluation import Comparison
+from quant.schemas import (
+    ABLATIONS,
+    CORRELATIONS,
+    EQUITY,
+    EVALUATION,
+    EVALUATION_CURVES,
+    EVALUATION_GROUPS,
+    FAILURES,
+    PORTFOLIO,
+    SHORTLIST,
+    TUNING,
+    frame,
+)
 from storage import layout
-from storage.manifest import Manifest
+from storage.manifest import Manifest, read_manifest
 from storage.tables import read_table
 
 CLASSES = ("neutral", "long", "short")
@@ -61,6 +74,10 @@ def content(context: Context, pipeline: Manifest) -> ReportContent:
         parameters=None if chosen.empty else chosen,
         label_balance=None if brought else label_balance(context),
         evaluation=None if brought else evaluation(require(context, "train")),
+        comparison=None if brought else comparison(context),
+        tuning=read_table(context.store, context.run, TUNING)
+        if context.config.train.tuned and not brought and not context.config.rejudge
+        else None,
         quality=pd.DataFrame(
             {"ticker": ticker, **{name: info[name] for name in ("rows", "first", "last", "gaps", "quarantined")}}
             for ticker, info in ingested.tickers.items()
@@ -104,6 +121,26 @@ def evaluation(trained: Manifest) -> ModelEvaluation:
         train_tickers=tuple(details["tickers"]),
         log_loss=details["validate"]["log_loss"],
         threshold=details["threshold"],
+    )
+
+
+def comparison(context: Context) -> Comparison:
+    """The model beside simple ones, and with one thing changed where that was tried on this very model."""
+    done, tried = require(context, "evaluate"), read_manifest(context.store, context.run, "ablate")
+    known = tried is not None and tried.inputs["evaluate"] == done.result_hash
+    return Comparison(
+        **{
+            name: read_table(context.store, context.run, dataset)
+            for name, dataset in (
+                ("statistics", EVALUATION),
+                ("curves", EVALUATION_CURVES),
+                ("groups", EVALUATION_GROUPS),
+            )
+        },
+        ablations=read_table(context.store, context.run, ABLATIONS) if known else None,
+        confusions=done.details["confusions"],
+        left_out=done.details["left_out"],
+        reason=done.details["reason"],
     )
 
 

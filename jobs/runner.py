@@ -127,7 +127,8 @@ def execute(job: ModuleType, config: RunConfig) -> int:
         if url and url not in {"demo", "samples"}:
             open_store(url)  # refuses credentials before the configuration is printed
     logger.info("configuration: %s", config.model_dump_json(by_alias=True, exclude_defaults=True))
-    with connect(config.address, config.workers) as cluster:
+    # a trial that is stopped leaves ranks of its own behind, which Ray finds by way of its dashboard alone
+    with connect(config.address, config.workers, dashboard=config.tune.workers > 1) as cluster:
         context = Context(config, store, workers=max(1, int(cluster.cpus)))
         failures = job.run(context).failures
     for row in failures[:10]:

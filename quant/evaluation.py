@@ -5,7 +5,7 @@ day depend on one another, across tickers too, so intervals draw whole days; see
 cannot support are NaN. A single threshold and what it earns are the affair of ``quant.decision``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -188,11 +188,7 @@ def majority_classification(labels: Labels, training_counts: npt.ArrayLike) -> C
     EvaluationError
         If there is no window, a label is unknown, or the counts are not three whole numbers from 0, one of them more.
     """
-    counts = np.asarray(training_counts)
-    if counts.shape != (len(CLASSES),) or counts.dtype.kind not in "iu" or (counts < 0).any() or not counts.any():
-        raise EvaluationError(
-            f"training counts are {counts.tolist()!r:.200}; allowed: three whole numbers from 0, at least one above 0"
-        )
+    counts = _checked_counts(training_counts)
     return classification(labels, np.tile(counts / counts.sum(), (len(labels), 1)))
 
 
@@ -251,6 +247,38 @@ def calibration(labels: Labels, probabilities: Probabilities, bins: int = 10) ->
     return {
         side: _calibration(truth == number, given[:, number].astype(np.float64), bins) for side, number in SIDES.items()
     }
+
+
+def at_shares(probabilities: Probabilities, training_counts: npt.ArrayLike) -> Floats:
+    """Bring probabilities learned with class weights, of classes equally common, back to the shares of the classes.
+
+    Weights that make the classes weigh the same in sum scale the odds by one factor a class, which this takes back.
+    Source: Elkan, "The Foundations of Cost-Sensitive Learning", IJCAI (2001), theorem 2, with three classes.
+
+    Parameters
+    ----------
+    training_counts
+        Windows of each class (3) that were trained on; a class without any gets the probability 0.
+
+    Returns
+    -------
+    Probabilities (n × 3).
+
+    Raises
+    ------
+    EvaluationError
+        If the counts are not three whole numbers from 0, one of them more, or the probabilities are not n × 3.
+    """
+    counts = _checked_counts(training_counts)
+    given = np.asarray(probabilities, dtype=np.float64)
+    if given.ndim != 2 or given.shape[1] != len(CLASSES):
+        raise EvaluationError(f"probabilities have the shape {given.shape}; allowed: (n, 3)")
+    shares = counts / counts.sum()
+    weighted = given * shares
+    total = weighted.sum(axis=1, keepdims=True)
+    # certain of a class that was never trained on: nothing is known
+    scaled: Floats = np.where(total > 0, weighted / np.where(total > 0, total, 1.0), shares)
+    return scaled
 
 
 def direction_auc(labels: Labels, probabilities: Probabilities) -> float:
@@ -325,7 +353,8 @@ def interval(
         If the statistic is unknown, an option is out of bounds, there is no window, or labels, probabilities or times
         are not as described.
     """
-    return _interval(statistic, labels, [probabilities], times, level, resamples, block, seed)
+    (drawn,), days, length = _resampled(statistic, labels, [probabilities], times, level, resamples, block, seed)
+    return _as_interval(*drawn, days, length, level)
 
 
 def difference_interval(
@@ -350,7 +379,55 @@ def difference_interval(
     EvaluationError
         As :func:`interval`.
     """
-    return _interval(statistic, labels, [one, other], times, level, resamples, block, seed)
+    both = [one, other]
+    (first, second), days, length = _resampled(statistic, labels, both, times, level, resamples, block, seed)
+    return _as_interval(*_less(first, second), days, length, level)
+
+
+def compared(
+    statistic: str,
+    labels: Labels,
+    models: Mapping[str, Probabilities],
+    times: pd.DatetimeIndex,
+    reference: str,
+    *,
+    level: float = 0.95,
+    resamples: int = 500,
+    block: int | None = None,
+    seed: int,
+) -> dict[str, tuple[Interval, Interval | None]]:
+    """Bootstrap intervals of several models on the same windows, and of how far one of them is from each other one.
+
+    The same as :func:`interval` of each and :func:`difference_interval` of each pair, with every model looked at once.
+
+    Parameters
+    ----------
+    models
+        Probabilities (n × 3) by name.
+    reference
+        Name of the model that the others are subtracted from.
+
+    Returns
+    -------
+    By name, the interval of the model and that of the reference less it; None beside the reference itself.
+
+    Raises
+    ------
+    EvaluationError
+        As :func:`interval`, and if the reference is none of the models.
+    """
+    if reference not in models:
+        raise EvaluationError(f"the reference is {reference!r}; allowed: {', '.join(models)}")
+    given = list(models.values())
+    found, days, length = _resampled(statistic, labels, given, times, level, resamples, block, seed)
+    drawn = dict(zip(models, found, strict=True))
+    return {
+        name: (
+            _as_interval(*each, days, length, level),
+            None if name == reference else _as_interval(*_less(drawn[reference], each), days, length, level),
+        )
+        for name, each in drawn.items()
+    }
 
 
 def by(groups: Groups, labels: Labels, probabilities: Probabilities, *, least: int = 50) -> pd.DataFrame:
@@ -415,7 +492,11 @@ def months(times: pd.DatetimeIndex) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(plain.astype("datetime64[M]").astype("datetime64[s]")).tz_localize("UTC")
 
 
-def _interval(
+Drawn = tuple[float, Floats]
+"""A statistic of all windows, and of each resample."""
+
+
+def _resampled(
     statistic: str,
     labels: Labels,
     models: Sequence[Probabilities],
@@ -424,8 +505,8 @@ def _interval(
     resamples: int,
     block: int | None,
     seed: int,
-) -> Interval:
-    """Return the interval of the statistic of the first model, less that of the second where there is one."""
+) -> tuple[list[Drawn], int, int]:
+    """Return the statistic of each model on the same draws of days, how many days there are, and those of a block."""
     if statistic not in STATISTICS:
         raise EvaluationError(f"the statistic is {statistic!r}; allowed: {', '.join(STATISTICS)}")
     if not 0 < level < 1:
@@ -441,26 +522,32 @@ def _interval(
     present, codes = np.unique(number, return_inverse=True)
     days = len(present)
     length = round(days ** (1 / 3)) if block is None else block
-    weighted = [_weighted(statistic, truth, given, codes, days) for truth, given in checked]
-    estimate = float(_difference(weighted, np.ones((1, days)))[0])
-    if days < _FEWEST_BLOCKS * length or np.isnan(estimate):
-        return Interval(estimate, np.nan, np.nan, days, length)
-    drawn = _draw_days(days, length, resamples, np.random.default_rng([seed, _STREAM]))
-    values = _difference(weighted, drawn)
-    values = values[~np.isnan(values)]
-    if not len(values):
-        return Interval(estimate, np.nan, np.nan, days, length)
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(estimate, float(low), float(high), days, length)
+    enough = days >= _FEWEST_BLOCKS * length
+    weights = _draw_days(days, length, resamples, np.random.default_rng([seed, _STREAM])) if enough else None
+    found = []
+    for truth, given in checked:
+        weighted = _weighted(statistic, truth, given, codes, days)
+        estimate = float(weighted(np.ones((1, days)))[0])
+        drawn = np.empty(0) if weights is None or np.isnan(estimate) else weighted(weights)
+        found.append((estimate, drawn))
+    return found, days, length
 
 
 Weighted = Callable[[Floats], Floats]
 """From how often each day counts (resamples × days) to the statistic of each resample."""
 
 
-def _difference(weighted: Sequence[Weighted], weights: Floats) -> Floats:
-    values = weighted[0](weights)
-    return values - weighted[1](weights) if len(weighted) > 1 else values
+def _less(one: Drawn, other: Drawn) -> Drawn:
+    """Return the difference, draw by draw; without draws where either has none."""
+    return one[0] - other[0], one[1] - other[1] if len(one[1]) and len(other[1]) else np.empty(0)
+
+
+def _as_interval(estimate: float, drawn: Floats, days: int, length: int, level: float) -> Interval:
+    values = drawn[~np.isnan(drawn)]
+    if not len(values):
+        return Interval(estimate, np.nan, np.nan, days, length)
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(estimate, float(low), float(high), days, length)
 
 
 def _draw_days(days: int, block: int, resamples: int, generator: np.random.Generator) -> Floats:
@@ -711,6 +798,15 @@ def _checked(labels: Labels, probabilities: Probabilities) -> tuple[Integers, Pr
     if len(strange):
         raise EvaluationError(f"labels hold {strange[:5].tolist()}; allowed: 0 neutral, 1 long and 2 short")
     return truth.astype(np.int64), given
+
+
+def _checked_counts(training_counts: npt.ArrayLike) -> Integers:
+    counts = np.asarray(training_counts)
+    if counts.shape != (len(CLASSES),) or counts.dtype.kind not in "iu" or (counts < 0).any() or not counts.any():
+        raise EvaluationError(
+            f"training counts are {counts.tolist()!r:.200}; allowed: three whole numbers from 0, at least one above 0"
+        )
+    return counts.astype(np.int64)
 
 
 def _utc(times: pd.DatetimeIndex) -> pd.DatetimeIndex:

@@ -20,9 +20,11 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from quant import report_evaluation
 from quant import report_figures as figures
 from quant import report_words as words
-from quant.schemas import FAILURES, METRICS, SHORTLIST
+from quant.report_evaluation import Comparison
+from quant.schemas import EVALUATION, EVALUATION_CURVES, EVALUATION_GROUPS, FAILURES, METRICS, SHORTLIST
 from quant.shortlist import RULES
 
 QUALITY_COLUMNS = ("ticker", "rows", "first", "last", "gaps", "quarantined")
@@ -51,6 +53,11 @@ REJECTED_COLUMNS = {
     "buy_and_hold_return": "Buy and hold",
     "judge_trades": "Trades",
 }
+_PARTS_OF_A_COMPARISON = {
+    "evaluation": "statistics",
+    "evaluation_curves": "curves",
+    "evaluation_groups": "groups",
+}
 _TIPS = {"judge_sharpe": "sharpe", "judge_trades": "trades"}
 _SMALLEST_FIRST = ("rank", "ticker", "stage", "reason", "false_discovery_rate")
 
@@ -61,7 +68,7 @@ class ReportError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelEvaluation:
-    """How the model did on bars that its weights were not fitted on.
+    """How the model did on bars that its weights were not fitted on, and how it learned.
 
     Parameters
     ----------
@@ -124,6 +131,10 @@ class ReportContent:
         Counts of labels: indexed by part, columns neutral, long, short.
     evaluation
         None where the signals came from a file.
+    comparison
+        The model beside simple ones out of sample; None where the run has no such evaluation.
+    tuning
+        ``schemas.TUNING``; None where the hyperparameters were not tuned.
     quality
         A row a ticker: ticker, rows, first, last, gaps, quarantined.
     planted
@@ -150,6 +161,8 @@ class ReportContent:
     parameters: pd.DataFrame | None = None
     label_balance: pd.DataFrame | None = None
     evaluation: ModelEvaluation | None = None
+    comparison: Comparison | None = None
+    tuning: pd.DataFrame | None = None
     quality: pd.DataFrame | None = None
     planted: frozenset[str] | None = None
 
@@ -165,6 +178,7 @@ def render(content: ReportContent) -> str:
     """
     _check(content)
     table = figures.with_derived(content.shortlist)
+    unseen = None if content.comparison is None else content.comparison.matrix()
     rules = figures.rule_table(content.rules, table)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "ensure_ascii": False, "separators": (",", ":")}
@@ -191,6 +205,11 @@ def render(content: ReportContent) -> str:
         timeline=figures.timeline(content.parts),
         labels=None if content.label_balance is None else figures.label_bars(content.label_balance),
         model=None if content.evaluation is None else figures.model_summary(content.evaluation.confusion),
+        compared=None
+        if content.comparison is None
+        else report_evaluation.summary(content.comparison, content.planted or frozenset()),
+        unseen=None if unseen is None else figures.model_summary(unseen),
+        tuned=[] if content.tuning is None else report_evaluation.trials(content.tuning),
         quality=None if content.quality is None else _quality(content.quality),
         failures=content.failures.to_dict("records"),
     )
@@ -225,6 +244,10 @@ def _check(content: ReportContent) -> None:
             raise ReportError(
                 f"evaluation.confusion has the shape {content.evaluation.confusion.shape}; allowed: (3, 3)"
             )
+    if content.comparison is not None:
+        for dataset in (EVALUATION, EVALUATION_CURVES, EVALUATION_GROUPS):
+            given = getattr(content.comparison, _PARTS_OF_A_COMPARISON[dataset.name])
+            _require(f"comparison of {dataset.name}", given, tuple(column.name for column in dataset.columns))
     unknown = set(content.rules) - {rule.name for rule in RULES}
     if unknown:
         raise ReportError(f"there is no rule {min(unknown)!r}; allowed: {', '.join(rule.name for rule in RULES)}")
@@ -326,6 +349,7 @@ def _data(content: ReportContent, table: pd.DataFrame) -> dict[str, Any]:
         "glossary": words.GLOSSARY,
         "portfolio": figures.thin(content.portfolio, "equity", "drawdown"),
         "promises": figures.promises(content.shortlist),
+        "evaluation": None if content.comparison is None else report_evaluation.data(content.comparison),
         "history": None if content.evaluation is None else figures.plain_columns(content.evaluation.history),
     }
 

@@ -121,7 +121,30 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     ),
     "precision": ("Precision", "Of what the model called this class, the share that was."),
     "recall": ("Recall", "Of what truly was this class, the share that the model found."),
-    "log_loss": ("Log-loss", "How wrong the model's probabilities are; lower is better."),
+    "log_loss": (
+        "Log-loss",
+        "How wrong the probabilities are as given; lower is better. Models that learn with class weights speak of "
+        "classes equally common, so this one does not do them justice; the majority's is that of the class shares.",
+    ),
+    "log_loss_at_shares": (
+        "Log-loss at class shares",
+        "The log-loss once the class weights are taken back, so that all models speak of classes as common as in the "
+        "fit part. Lower is better.",
+    ),
+    "accuracy": ("Accuracy", "Share of the windows whose likeliest class is the true one. It flatters common classes."),
+    "direction_auc": (
+        "Direction AUC",
+        "Probability that a window before a rise looks more like a rise than one before a fall does. 0.5 is a coin; "
+        "neutral windows do not count.",
+    ),
+    "roc_auc": (
+        "ROC AUC",
+        "Probability that a window of this class looks more like it than one of another class does; 0.5 is a coin.",
+    ),
+    "average_precision": (
+        "Average precision",
+        "Precision averaged over all thresholds, weighted by what recall each adds. Guessing gives the class's share.",
+    ),
     "gaps": ("Gaps", "Places where bars are missing. They stay missing: nothing is invented to fill them."),
     "quarantined": ("Quarantined", "Rows of the source that broke a rule and were set aside, with the reason."),
     "purge": (

@@ -201,6 +201,28 @@ PLACEBOS = Dataset(
     ),
 )
 
+TUNING = Dataset(
+    "tuning",
+    1,
+    "Every configuration of the network that was tried, and its best epoch on the validate part",
+    ("number",),
+    (
+        Column("number", "int64", "", "in the order of drawing, from 0"),
+        Column("bracket", "int64", "", "of Hyperband, by how often it halves; 0 with ASHA"),
+        Column("filters", "int64", "count", "of the convolution"),
+        Column("dense", "int64", "count", "units of the dense layer"),
+        Column("dropout", "float64", "fraction", "of units dropped while training"),
+        Column("learning_rate", "float64", "", "Adam's step"),
+        Column("epochs", "int64", "count", "passes over the fit part"),
+        Column("best_epoch", "int64", "", "the best by the objective, from 1", nullable=True),
+        Column("macro_f1", "float64", "", "of the best epoch", nullable=True),
+        Column("log_loss", "float64", "nats", "of the best epoch, weighted as in training", nullable=True),
+        Column("status", "string", "finished, stopped or failed", "trained to the end, or given up on the way"),
+        Column("chosen", "bool", "", "whether it is the best"),
+    ),
+    by_ticker=False,
+)
+
 TRADES = Dataset(
     "trades",
     2,
@@ -324,6 +346,82 @@ CORRELATIONS = Dataset(
     by_ticker=False,
 )
 
+EVALUATION = Dataset(
+    "evaluation",
+    1,
+    "The model and simple ones on the same windows of the choose part, of the tickers that the model learned from",
+    ("model", "statistic"),
+    (
+        Column("model", "string", "cnn, majority, logistic or boosting", "which model"),
+        Column("statistic", "string", "", "see `quant.evaluation`; _at_shares: class weights taken back"),
+        Column("estimate", "float64", "as the statistic", "of all windows", nullable=True),
+        Column("low", "float64", "as the statistic", "2.5 % point of the bootstrap over blocks of days", nullable=True),
+        Column("high", "float64", "as the statistic", "97.5 % point", nullable=True),
+        Column("difference", "float64", "as the statistic", "the CNN's less this model's", nullable=True),
+        Column("difference_low", "float64", "as the statistic", "2.5 % point of the difference", nullable=True),
+        Column("difference_high", "float64", "as the statistic", "97.5 % point of the difference", nullable=True),
+        Column("windows", "int64", "count", "windows judged"),
+        Column("days", "int64", "count", "days that have windows"),
+        Column("block", "int64", "days", "length of the blocks drawn"),
+    ),
+    by_ticker=False,
+)
+
+EVALUATION_CURVES = Dataset(
+    "evaluation_curves",
+    1,
+    "ROC, precision-recall and calibration of the model and of simple ones, each side against the other two classes",
+    ("model", "side", "curve", "point"),
+    (
+        Column("model", "string", "cnn, majority, logistic or boosting", "which model"),
+        Column("side", "string", "long or short", "which class"),
+        Column("curve", "string", "roc, precision_recall or calibration", "which curve"),
+        Column("point", "int64", "", "along the curve, from 0"),
+        Column("x", "float64", "fraction", "false positives; recall; mean probability at the shares of the classes"),
+        Column("y", "float64", "fraction", "true positives; precision; share truly of the class"),
+        Column("windows", "int64", "count", "of a bin of the calibration", nullable=True),
+    ),
+    by_ticker=False,
+)
+
+EVALUATION_GROUPS = Dataset(
+    "evaluation_groups",
+    1,
+    "The model by ticker, and it and simple ones by month, on the choose part",
+    ("kind", "group", "model"),
+    (
+        Column("kind", "string", "month or ticker", "months are of the tickers that the model learned from together"),
+        Column("group", "string", "", "the month (2024-01) or the ticker"),
+        Column("model", "string", "cnn, majority, logistic or boosting", "which model"),
+        Column("learned", "bool", "", "whether the model learned from the ticker, on the fit part"),
+        Column("windows", "int64", "count", "windows judged"),
+        Column("directional", "int64", "count", "windows of class long or short"),
+        Column("macro_f1", "float64", "fraction", "mean F1 of the classes", nullable=True),
+        Column("direction_auc", "float64", "probability", "that a long window looks more long", nullable=True),
+        Column("low", "float64", "probability", "2.5 % point of the direction AUC, of a ticker", nullable=True),
+        Column("high", "float64", "probability", "97.5 % point of the direction AUC, of a ticker", nullable=True),
+    ),
+    by_ticker=False,
+)
+
+ABLATIONS = Dataset(
+    "ablations",
+    1,
+    "The model and simple ones trained and judged again with one thing changed, on the choose part",
+    ("variant", "model", "statistic"),
+    (
+        Column("variant", "string", "see `jobs.ablate`", "what was changed; as_configured is the run itself"),
+        Column("setting", "string", "", "the settings that were changed, and to what"),
+        Column("model", "string", "cnn, majority, logistic or boosting", "which model"),
+        Column("statistic", "string", "", "as in `evaluation`"),
+        Column("estimate", "float64", "as the statistic", "of all windows", nullable=True),
+        Column("low", "float64", "as the statistic", "2.5 % point of the bootstrap over blocks of days", nullable=True),
+        Column("high", "float64", "as the statistic", "97.5 % point", nullable=True),
+        Column("windows", "int64", "count", "windows judged"),
+    ),
+    by_ticker=False,
+)
+
 FAILURES = Dataset(
     "failures",
     1,
@@ -347,9 +445,14 @@ DATASETS: dict[str, Dataset] = {
         FEATURES,
         LABELS,
         SIGNALS,
+        EVALUATION,
+        EVALUATION_CURVES,
+        EVALUATION_GROUPS,
+        ABLATIONS,
         TRIALS,
         FOLDS,
         PLACEBOS,
+        TUNING,
         TRADES,
         METRICS,
         EQUITY,

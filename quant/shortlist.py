@@ -290,14 +290,9 @@ def _reason(row: pd.Series, bounds: Mapping[Rule, float]) -> str:
         )
     if np.isnan(row["judge_trades"]):
         return "rejected on judge: not judged, for want of bars there or by a failure"
-    faults = [
-        rule.fault(row[rule.column], bound) for rule, bound in bounds.items() if rule.name in _names(row["failed"])
-    ]
+    failed = row["failed"].split(", ")
+    faults = [rule.fault(row[rule.column], bound) for rule, bound in bounds.items() if rule.name in failed]
     return f"rejected on judge: {'; '.join(faults)}"
-
-
-def _names(listed: str) -> list[str]:
-    return listed.split(", ")
 
 
 def _fault_on_choose(row: pd.Series) -> str:

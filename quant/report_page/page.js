@@ -61,14 +61,96 @@ function colours() {
   const style = getComputedStyle(document.documentElement);
   const pick = (name) => style.getPropertyValue(`--${name}`).trim();
   return { ink: pick("ink"), muted: pick("muted"), line: pick("line"), surface: pick("surface"),
-    accent: pick("accent"), hold: pick("hold") };
+    accent: pick("accent"), hold: pick("hold"),
+    models: { cnn: pick("accent"), majority: pick("hold"), logistic: pick("badge"), boosting: pick("short") } };
 }
 
 function line(name, x, y, color, width) {
   return { type: "scatter", mode: "lines", name, x, y, line: { color, width }, hovertemplate: "%{y:.3f}" };
 }
 
+/** A line of one model: the CNN's is the bold one. */
+function modelled(model, x, y, colour) {
+  return line(data.evaluation.names[model], x, y, colour.models[model], model === "cnn" ? 2.5 : 1.5);
+}
+
+const axes = {
+  roc: ["false positives", "true positives"],
+  precision_recall: ["recall", "precision"],
+  calibration: ["probability given", "share that was"],
+};
+
 const charts = {
+  curve(node, colour) {
+    const { curve, side } = node.dataset;
+    const shown = data.evaluation.curves.filter((one) => one.curve === curve && one.side === side);
+    const [across, up] = axes[curve];
+    const traces = shown.map(({ model, x, y }) => {
+      const trace = modelled(model, x, y, colour);
+      if (curve === "precision_recall") trace.line.shape = "vh";
+      if (curve === "calibration") Object.assign(trace, { mode: "lines+markers", marker: { size: 6 } });
+      return { ...trace, hovertemplate: `${across} %{x:.2f}, ${up} %{y:.3f}` };
+    });
+    node.setAttribute("aria-label", `${up} against ${across} of ${side}, for ${shown.length} models; ` +
+      "the areas are in the table of the models");
+    // a curve of precision begins at 1 and says little there
+    const kept = shown.flatMap(({ x, y }) => y.filter((_, index) => curve !== "precision_recall" || x[index] > 0.01));
+    const most = Math.max(0.01, ...shown.flatMap(({ x, y }) => [...x, ...y])) * 1.05;
+    const ranges = {
+      roc: [[0, 1], [0, 1]], precision_recall: [[0, 1], [0, Math.min(1, 1.1 * Math.max(0.01, ...kept))]],
+      calibration: [[0, most], [0, most]],
+    }[curve];
+    const diagonal = { type: "line", x0: 0, y0: 0, x1: ranges[0][1], y1: ranges[1][1], layer: "below",
+      line: { color: colour.muted, width: 1, dash: "dash" } };
+    return {
+      traces,
+      layout: {
+        hovermode: "closest", shapes: curve === "precision_recall" ? [] : [diagonal],
+        margin: { l: 48, r: 12, t: 10, b: 44 },
+        xaxis: { title: { text: across }, range: ranges[0] }, yaxis: { title: { text: up }, range: ranges[1] },
+      },
+    };
+  },
+  months(node, colour) {
+    const { figure } = node.dataset;
+    const shown = data.evaluation.months;
+    node.setAttribute("aria-label", `${figure === "macro_f1" ? "Macro-F1" : "Direction AUC"} of ${shown.length} models ` +
+      `in ${shown[0]?.month.length ?? 0} months`);
+    const base = { type: "line", xref: "paper", x0: 0, x1: 1, y0: 0.5, y1: 0.5, layer: "below",
+      line: { color: colour.muted, width: 1, dash: "dash" } };
+    return {
+      traces: shown.filter(({ model }) => figure !== "direction_auc" || model !== "majority")
+        .map((one) => modelled(one.model, one.month, one[figure], colour)),
+      layout: {
+        hovermode: "x unified", shapes: figure === "direction_auc" ? [base] : [],
+        xaxis: { type: "date", nticks: Math.max(3, Math.floor(node.clientWidth / 90)), tickangle: 0, hoverformat: "%Y-%m" },
+      },
+    };
+  },
+  ablations(node, colour) {
+    const shown = data.evaluation.ablations;
+    node.setAttribute("aria-label", `Direction AUC of ${shown.length} models in ${shown[0]?.variant.length ?? 0} variants; ` +
+      "the figures are in the table beside");
+    const coin = { type: "line", yref: "paper", y0: 0, y1: 1, x0: 0.5, x1: 0.5, layer: "below",
+      line: { color: colour.muted, width: 1, dash: "dash" } };
+    return {
+      traces: shown.map(({ model, variant, estimate, low, high }, place) => ({
+        type: "scatter", mode: "markers", name: data.evaluation.names[model], x: estimate,
+        y: variant.map((_, index) => index + (place - (shown.length - 1) / 2) * 0.2), text: variant,
+        marker: { color: colour.models[model], size: 8 },
+        error_x: { type: "data", symmetric: false, color: colour.models[model], width: 0,
+          array: high.map((value, index) => value - estimate[index]),
+          arrayminus: low.map((value, index) => estimate[index] - value) },
+        hovertemplate: "%{text}: %{x:.3f}",
+      })),
+      layout: {
+        hovermode: "closest", shapes: [coin], xaxis: { title: { text: "direction AUC" } },
+        yaxis: { autorange: "reversed", tickvals: (shown[0]?.variant ?? []).map((_, index) => index),
+          ticktext: (shown[0]?.variant ?? []).map((name) => name.replace(/ (of|in) /, "<br>$1 ")) },
+        margin: { l: 110, r: 12, t: 10, b: 44 },
+      },
+    };
+  },
   equity(node, colour) {
     const { axis, strategy, hold } = data.tickers[node.dataset.ticker].equity;
     const times = data.axes[axis];

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 
-from jobs import backtest, ingest, placebo, predict, search, shortlist
+from jobs import backtest, compiled, ingest, placebo, predict, search, shortlist
 from jobs import market as of_the_run
 from jobs.rows import RowsError
 from jobs.stage import Context, require
 from quant import engine
+from quant.bracket import trend_filter
 from quant.engine import Costs
 from quant.funding import on_bars
 from quant.parameters import from_row
@@ -141,3 +143,39 @@ def test_a_judged_run_that_backtesting_would_not_make_is_a_failure(
     verdicts = read_table(context.store, context.run, SHORTLIST).set_index("ticker")
     assert len(verdicts) == len(TICKERS)
     assert not verdicts.loc[TICKER, "shortlisted"]
+
+
+def test_a_ticker_named_in_two_ways_is_refused_and_loses_nothing(market: Path, signals: Path, tmp_path: Path):
+    path = tmp_path / "funding.csv"
+    path.write_text("ticker,time,rate\nAAAUSDT,2024-01-01T00:00Z,0.1\nlocal-um:AAAUSDT,2024-01-01T08:00Z,0.1\n")
+    with pytest.raises(RowsError, match=r"funding.csv names local-um:AAAUSDT also as"):
+        judged(tmp_path / "store", market, signals, path)
+
+
+def test_the_trend_filter_knows_what_came_before_the_part(market: Path, signals: Path, tmp_path: Path):
+    plain = judged(tmp_path / "plain", market, signals)
+    context = plain.config.model_copy(update={"search": plain.config.search.model_copy(update={"trend_filter": True})})
+    filtered = Context(context, plain.store, plain.workers)
+    part = of_the_run.parts(plain, of_the_run.of(plain))["judge"]
+    history = of_the_run.bars(plain, TICKER)
+    whole = of_the_run.stretch(plain, TICKER, part).signal.reindex(history.index).fillna(0)
+    expected = trend_filter(history, whole)[part.rows(history.index)]
+    found = of_the_run.stretch(filtered, TICKER, part).signal
+    assert found.tolist() == expected.tolist()
+    assert 0 < (found != 0).sum() < (whole != 0).sum()
+    # by the bars of the part alone, its first 107 would have no average to be measured by
+    alone = trend_filter(history[part.rows(history.index)], whole[part.rows(history.index)])
+    assert found.tolist() != alone.tolist()
+
+
+def test_without_the_lock_each_process_compiles_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    compiled.ready.cache_clear()
+    warmed: list[bool] = []
+    monkeypatch.setattr(engine, "warm_up", lambda: warmed.append(True))
+    monkeypatch.setattr(compiled, "PATIENCE", 0.1)
+    blocked = tmp_path / "compile.lock"
+    monkeypatch.setattr(compiled, "lock", lambda: blocked)
+    with FileLock(blocked):
+        compiled.ready()
+    assert warmed == [True]
+    compiled.ready.cache_clear()

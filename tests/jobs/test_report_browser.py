@@ -59,7 +59,7 @@ def numbers(texts: list[str]) -> list[float]:
 
 
 def draw_everything(page: Chromium) -> None:
-    page.send("Emulation.setDeviceMetricsOverride", width=1280, height=9_000, deviceScaleFactor=1, mobile=False)
+    page.send("Emulation.setDeviceMetricsOverride", width=1280, height=16_000, deviceScaleFactor=1, mobile=False)
     page.wait("[...document.querySelectorAll('.chart')].every((chart) => drawn.has(chart))")
 
 
@@ -67,8 +67,26 @@ def test_page_opens_alone_and_draws_every_chart(page: Chromium) -> None:
     draw_everything(page)
     assert page.evaluate("document.querySelectorAll('.multiples .chart .main-svg').length") >= 6
     drawn = page.evaluate("[...document.querySelectorAll('.chart')].map((chart) => chart.getAttribute('aria-label'))")
-    assert len(drawn) == 11  # six equities; the portfolio's equity and drawdown; promise, loss and macro-F1
+    # six equities; the portfolio's two; promise, loss and macro-F1; the model's six curves, two by month, the ablations
+    assert len(drawn) == 20
+    assert any(label.startswith("Direction AUC of 3 models in 3 variants") for label in drawn)
+    assert "true positives against false positives of long, for 4 models; the areas are in the table" in drawn[9]
     assert drawn[0].startswith(f"Equity of {HOSTILE}: strategy ends at 1.")
+
+
+def test_model_table_sorts_and_its_charts_show_every_model(page: Chromium) -> None:
+    page.click("#model-table th:nth-child(3) button")
+    sorts = page.evaluate(
+        "[...document.querySelectorAll('#model-table tbody td:nth-child(3)')].map((c) => c.dataset.sort)"
+    )
+    known = [float(value) for value in sorts if value]
+    assert known == sorted(known, reverse=True)
+    assert sorts[-1] == ""
+    draw_everything(page)
+    names = "[...document.querySelector('[data-curve=roc][data-side=short]').data].map((trace) => trace.name)"
+    assert page.evaluate(names) == ["boosted trees", "logistic regression", "majority class", "CNN"]
+    months = "document.querySelector('[data-figure=direction_auc]').data.map((trace) => trace.x.length)"
+    assert page.evaluate(months) == [3, 3, 3]
 
 
 def test_charts_wait_until_they_are_near_the_screen(page: Chromium) -> None:

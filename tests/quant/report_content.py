@@ -1,13 +1,18 @@
 """A seeded, realistic content for reports in tests, with two hostile names in it."""
 
+import functools
 import json
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from quant import evaluation_tables
+from quant.evaluation_tables import Judged
 from quant.report import ModelEvaluation, ReportContent
-from quant.schemas import FAILURES, METRICS
+from quant.report_evaluation import Comparison
+from quant.schemas import EVALUATION, EVALUATION_CURVES, EVALUATION_GROUPS, FAILURES, METRICS, TUNING
+from quant.schemas import frame as table
 from quant.shortlist import DEFAULTS
 
 # an element for the browser, and one of the few tags that plot labels know
@@ -91,6 +96,17 @@ def report_content(tickers: int = 40, shortlisted: int = 6, seed: int = 0, **cha
             log_loss=0.8123,
             threshold=0.45,
         ),
+        "comparison": comparison(tuple(names)),
+        "tuning": table(
+            TUNING,
+            [
+                {"number": number, "bracket": 0, "filters": 16, "dense": 100 + 50 * number, "dropout": 0.1,
+                 "learning_rate": 1e-3, "epochs": 20 if number == 2 else 2, "best_epoch": 2 if number < 4 else None,
+                 "macro_f1": 0.3 + 0.01 * number if number < 4 else None, "log_loss": 1.1 if number < 4 else None,
+                 "status": ("stopped", "stopped", "finished", "stopped", "failed")[number], "chosen": number == 2}
+                for number in range(5)
+            ],
+        ),
         "quality": pd.DataFrame(
             {"ticker": names, "rows": 34_944, "first": pd.Timestamp("2024-01-01", tz="UTC"),
              "last": pd.Timestamp("2024-12-30 23:45", tz="UTC"), "gaps": generator.poisson(0.3, tickers),
@@ -99,6 +115,50 @@ def report_content(tickers: int = 40, shortlisted: int = 6, seed: int = 0, **cha
         "planted": frozenset(names[:6]),
     }  # fmt: skip
     return ReportContent(**{**content, **changes})
+
+
+@functools.cache
+def comparison(names: tuple[str, ...]) -> Comparison:
+    """A CNN that knows a little, a regression that knows as much, and trees that know nothing."""
+    generator = np.random.default_rng(11)
+    times = pd.date_range("2024-06-11", "2024-08-10", freq="30min", tz="UTC", unit="us")
+    labels = generator.choice(3, len(times), p=[0.5, 0.25, 0.25])
+    truth = np.eye(3)[labels]
+    noise = {name: generator.dirichlet([4, 4, 4], len(times)) for name in ("cnn", "logistic", "boosting")}
+    known = {"cnn": 0.3, "logistic": 0.3, "boosting": 0.0}
+    models = {name: (1 - share) * noise[name] + share * truth for name, share in known.items()}
+    models = {"cnn": models["cnn"], "majority": np.tile([0.5, 0.25, 0.25], (len(times), 1)), **models}
+    judged = Judged(labels, times, models, (500, 250, 250))
+    settings = {"resamples": 50, "block": 4, "seed": 1}
+    groups = evaluation_tables.month_rows(judged)
+    for place, name in enumerate(names):
+        some = slice(place, None, 40) if place else slice(0, 0)  # the first ticker has no windows
+        of_it = Judged(labels[some], times[some], {"cnn": models["cnn"][some]}, judged.training_counts)
+        groups.append(evaluation_tables.ticker_row(name, of_it, place < 5, **settings))
+    statistics = table(EVALUATION, [row for name in evaluation_tables.STATISTICS
+                                    for row in evaluation_tables.statistic_rows(name, judged, **settings)])  # fmt: skip
+    lifted = 0.3 * (statistics[["statistic"]] == "direction_auc").to_numpy()
+    leaking = (statistics[["estimate", "low", "high"]] + lifted).clip(upper=0.99)
+    variants = {
+        "as_configured": ("", statistics),
+        "shuffled_features": ("train.shuffle_features = 1", statistics),
+        "other_alignment": ("labels.alignment = seed", statistics.assign(**leaking)),
+    }
+    return Comparison(
+        statistics=statistics,
+        ablations=pd.concat(
+            [
+                found[["model", "statistic", "estimate", "low", "high", "windows"]].assign(
+                    variant=name, setting=setting
+                )
+                for name, (setting, found) in variants.items()
+            ]
+        ),
+        curves=table(EVALUATION_CURVES, evaluation_tables.curve_rows(judged)),
+        groups=table(EVALUATION_GROUPS, groups),
+        confusions=evaluation_tables.confusions(judged),
+        left_out={},
+    )
 
 
 def _market(shortlist: pd.DataFrame) -> dict[str, Any]:

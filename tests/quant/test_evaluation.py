@@ -645,3 +645,38 @@ def test_options_out_of_bounds_are_refused(options, message) -> None:
 def test_other_options_out_of_bounds_are_refused(call) -> None:
     with pytest.raises(EvaluationError, match="allowed: "):
         call(*sample(20))
+
+
+# --- several models at once
+
+
+@pytest.mark.parametrize("statistic", ["macro_f1", "direction_auc", "average_precision_long", "log_loss"])
+def test_models_compared_at_once_are_those_compared_one_by_one(statistic: str) -> None:
+    generator = np.random.default_rng(5)
+    labels = generator.integers(0, 3, 600)
+    models = {name: generator.dirichlet([2, 1, 1], 600) for name in ("cnn", "other", "third")}
+    times = spread(600, 40)
+    found = evaluation.compared(statistic, labels, models, times, "cnn", resamples=50, seed=3)
+    for name, (alone, difference) in found.items():
+        assert alone == evaluation.interval(statistic, labels, models[name], times, resamples=50, seed=3)
+        expected = evaluation.difference_interval(
+            statistic, labels, models["cnn"], models[name], times, resamples=50, seed=3
+        )
+        assert difference == (None if name == "cnn" else expected)
+    with pytest.raises(EvaluationError, match="the reference is 'lstm'; allowed: cnn, other, third"):
+        evaluation.compared(statistic, labels, models, times, "lstm", seed=3)
+
+
+def test_weighted_probabilities_are_brought_back_to_the_shares() -> None:
+    """Where the score says nothing, balanced training says a third each, and the truth is the shares."""
+    np.testing.assert_allclose(evaluation.at_shares(np.full((2, 3), 1 / 3), [60, 30, 10]), [[0.6, 0.3, 0.1]] * 2)
+    # odds are scaled by the ratio of the shares, and nothing else
+    given = np.array([[0.2, 0.5, 0.3]])
+    back = evaluation.at_shares(given, [50, 25, 25])
+    assert back[0, 1] / back[0, 0] == pytest.approx(0.5 / 0.2 * 25 / 50)
+    assert back.sum() == pytest.approx(1.0)
+    np.testing.assert_allclose(evaluation.at_shares(np.array([[0.0, 0.0, 1.0]]), [3, 1, 0]), [[0.75, 0.25, 0.0]])
+    with pytest.raises(EvaluationError, match="training counts"):
+        evaluation.at_shares(given, [0, 0, 0])
+    with pytest.raises(EvaluationError, match="shape"):
+        evaluation.at_shares(given[0], [1, 1, 1])

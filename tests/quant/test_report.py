@@ -12,6 +12,7 @@ import pytest
 from plotly.offline import get_plotlyjs
 from sklearn.metrics import precision_recall_fscore_support
 
+from quant import report_evaluation as evaluated
 from quant import report_figures as figures
 from quant import report_words as words
 from quant.report import ReportContent, ReportError, render
@@ -338,10 +339,68 @@ def test_promise_is_shown_of_candidates_only(content: ReportContent) -> None:
     assert promises["shortlisted"] == [True] * 6 + [False] * 11
 
 
+def test_model_is_compared_with_simple_models_out_of_sample(page: Page, content: ReportContent) -> None:
+    assert content.comparison is not None
+    table = content.comparison.statistics.set_index(["model", "statistic"])
+    cnn, guess = table.loc[("cnn", "macro_f1")], table.loc[("majority", "macro_f1")]
+    said = f"Macro-F1: the CNN beats the majority class (+{guess['difference']:.3f}, "
+    assert said in page.text
+    assert "; it cannot be told from logistic regression (" in page.text
+    assert f"Macro-F1 {cnn['estimate']:.3f} {cnn['low']:.3f} to {cnn['high']:.3f} {guess['estimate']:.3f}" in page.text
+    assert "probabilities are those of classes equally common" in page.text
+    matrix = np.array(content.comparison.confusions["cnn"])
+    assert "Confusion matrix, on choose" in page.text
+    assert f"{matrix[0, 0]:,} {matrix[0, 0] / matrix[0].sum():.1%}" in page.text
+    drawn = json.loads(page.raw["data"])["evaluation"]
+    assert len(drawn["curves"]) == 4 * 2 * 3
+    assert [one["model"] for one in drawn["months"]] == ["boosting", "logistic", "majority", "cnn"]
+    assert drawn["months"][-1]["month"] == ["2024-06", "2024-07", "2024-08"]
+
+
+def test_less_is_better_for_a_loss() -> None:
+    row = {"model": "cnn", "statistic": "log_loss", "estimate": 1.0, "low": 0.9, "high": 1.1}
+    other = {**row, "model": "boosting", "difference": -0.2, "difference_low": -0.3, "difference_high": -0.1}
+    statistics = pd.DataFrame([row, other])
+    assert (
+        evaluated.sentence(statistics, "log_loss")
+        == "Log-loss: the CNN beats boosted trees (−0.200, −0.300 to −0.100)."
+    )
+    assert evaluated.rows(statistics)[0]["cells"][1]["style"] == "gain"
+    few = statistics.assign(difference_low=np.nan, difference_high=np.nan)
+    assert "too few days" in evaluated.sentence(few, "log_loss")
+    assert evaluated.sentence(statistics, "macro_f1") == ""
+
+
+def test_every_ticker_has_its_row_in_the_model_table_also_one_without_windows(content: ReportContent) -> None:
+    assert content.comparison is not None
+    rows = evaluated.tickers(content.comparison.groups, content.planted)
+    assert sorted(row["ticker"] for row in rows) == sorted(content.shortlist["ticker"])
+    assert [row["cells"][0].text for row in rows if row["ticker"] == HOSTILE] == ["–"]
+    assert rows[-1]["ticker"] == HOSTILE or rows[-1]["cells"][0].text == "–"
+
+
+def test_run_without_a_comparison_says_so_and_shows_validate(content: ReportContent) -> None:
+    page = shown(content, comparison=None)
+    assert "This run did not judge its model beside simple ones out of sample." in page.text
+    assert "Confusion matrix, on validate" in page.text
+    assert "52,103 74.1%" in page.text
+    assert content.comparison is not None
+    empty = dataclasses.replace(
+        content.comparison,
+        statistics=content.comparison.statistics.iloc[:0],
+        curves=content.comparison.curves.iloc[:0],
+        groups=content.comparison.groups.iloc[:0],
+        confusions={},
+        reason="evaluate.enabled is <false>",
+    )
+    assert "out of sample: evaluate.enabled is <false>." in shown(content, comparison=empty).text
+    missing = dataclasses.replace(content.comparison, left_out={"logistic": "only <one> class"})
+    assert "Not compared with logistic regression: only <one> class" in shown(content, comparison=missing).text
+
+
 def test_model_is_compared_with_guessing(page: Page) -> None:
     assert "Macro-F1 0.49 0.26 for always guessing the commonest class" in page.text
     assert "Log-loss 0.812 0.926 for always giving the class shares" in page.text
-    assert "52,103 74.1%" in page.text
 
 
 def test_page_tells_how_to_make_it_again(page: Page, content: ReportContent) -> None:
@@ -371,6 +430,10 @@ def test_every_statistic_is_explained(page: Page) -> None:
         (
             {"evaluation": lambda model: dataclasses.replace(model, confusion=np.eye(2))},
             r"evaluation.confusion has the shape \(2, 2\)",
+        ),
+        (
+            {"comparison": lambda made: dataclasses.replace(made, groups=made.groups.drop(columns="low"))},
+            "comparison of evaluation_groups lacks low",
         ),
         (
             {"evaluation": lambda model: dataclasses.replace(model, history=pd.DataFrame({"epoch": [1]}))},

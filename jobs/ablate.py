@@ -1,0 +1,161 @@
+"""Train and judge the model again with one thing changed at a time, to see what it rests on.
+
+python -m jobs.ablate --config run.toml --store URL --run NAME
+
+Each variant is a run of its own, NAME-VARIANT, over the same instants and on the tickers that the model learned from
+alone; it is resumed and kept like any other. The report of the run shows them side by side.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from jobs import evaluate, features, ingest, labels, market, predict, report, train
+from jobs.config import RunConfig
+from jobs.stage import Context, Stage, now, require, stage_fingerprint
+from quant.network import ARCHITECTURES
+from quant.schemas import ABLATIONS, EVALUATION, frame
+from storage.manifest import Manifest, read_manifest, write_manifest
+from storage.tables import read_table, write_table
+
+STAGE = Stage("ablate", 1, ("evaluate",), (ABLATIONS,))
+AS_CONFIGURED = "as_configured"
+PATH = (ingest, features, labels, train, predict, evaluate)
+
+logger = logging.getLogger("assay")
+
+Change = dict[str, dict[str, Any]]
+
+
+class AblateError(ValueError):
+    """A run whose model cannot be tried without something."""
+
+
+def fewest_steps(config: RunConfig) -> Change:
+    """As few bars as the architecture takes."""
+    return {"train": {"steps": ARCHITECTURES[config.train.architecture].least_steps}}
+
+
+def shuffled_features(config: RunConfig) -> Change:
+    """The features in another order, which a convolution over them notices."""
+    return {"train": {"shuffle_features": config.ablate.seed}}
+
+
+def other_scale(config: RunConfig) -> Change:
+    """Raw features in place of scale-free ones, or the other way round."""
+    name = config.features.set
+    return {"features": {"set": name.removesuffix("_relative") if name.endswith("_relative") else f"{name}_relative"}}
+
+
+def other_alignment(config: RunConfig) -> Change:
+    """The article's labels in place of honest ones, or the other way round."""
+    return {"labels": {"alignment": "honest" if config.labels.alignment == "seed" else "seed"}}
+
+
+VARIANTS: dict[str, Callable[[RunConfig], Change]] = {
+    change.__name__: change for change in (fewest_steps, shuffled_features, other_scale, other_alignment)
+}
+
+
+def run(context: Context) -> Manifest:
+    """Bring all variants and the table over them up to date."""
+    if context.config.signals or context.config.model or context.config.rejudge:
+        raise AblateError("ablate: this run trained no model of its own (signals, model or rejudge is set)")
+    settings = {"changes": changes(context.config)}
+    identity = stage_fingerprint(context, STAGE, settings)
+    done = read_manifest(context.store, context.run, STAGE.name)
+    if done is not None and done.fingerprint == identity:
+        logger.info("%s: unchanged", STAGE.name)
+        return done
+    rows = rows_of(context, AS_CONFIGURED, {})
+    for number, (name, change) in enumerate(settings["changes"].items(), start=1):
+        logger.info("ablate: variant %d of %d: %s (%s)", number, len(settings["changes"]), name, words(change))
+        variant = changed(context, name, change)
+        for stage in PATH:
+            stage.run(variant)
+        rows += rows_of(variant, name, change)
+    table = frame(ABLATIONS, rows).sort_values(list(ABLATIONS.key), ignore_index=True)
+    written = write_table(context.store, context.run, ABLATIONS, table)
+    manifest = Manifest(
+        stage=STAGE.name,
+        fingerprint=identity,
+        config=settings,
+        versions={"stage": STAGE.version, ABLATIONS.name: ABLATIONS.version},
+        inputs={"evaluate": require(context, "evaluate").result_hash},
+        tickers={},
+        rows={ABLATIONS.name: written.rows},
+        hashes={ABLATIONS.name: written.hash},
+        failures=[],
+        created=now(),
+    )
+    write_manifest(context.store, context.run, manifest)
+    if read_manifest(context.store, context.run, "pipeline") is not None:
+        report.run(context)
+    print_summary(table)
+    return manifest
+
+
+def changes(config: RunConfig) -> dict[str, Change]:
+    """What each variant changes; one that would change nothing is left out."""
+    found = {name: VARIANTS[name](config) for name in config.ablate.variants}
+    return {
+        name: change
+        for name, change in found.items()
+        if any(
+            getattr(getattr(config, section), key) != value
+            for section, of in change.items()
+            for key, value in of.items()
+        )
+    }
+
+
+def changed(context: Context, name: str, change: Change) -> Context:
+    """The run of a variant: the same instants, the tickers that the model learned from, and one thing changed."""
+    learned = require(context, "train").details["tickers"]
+    parts = market.parts(context, market.of(context))
+    # hyperparameters that the run tuned are the variant's, too: it is not tuned again
+    given = train.tuned(context).config.model_dump(by_alias=True)
+    given["run"] = f"{context.run}-{name}"
+    given["train"]["tuned"] = False
+    given["ingest"]["tickers"] = tuple(ticker.partition(":")[2] for ticker in learned)
+    given["train"]["tickers"] = tuple(learned)
+    given["split"] |= {"start": parts["fit"].start, "end": parts["judge"].end}
+    for section, values in change.items():
+        given[section] |= values
+    return replace(context, config=RunConfig.model_validate(given))
+
+
+def rows_of(context: Context, variant: str, change: Change) -> list[dict[str, Any]]:
+    """The evaluation of a run as rows of the table over all."""
+    reason = require(context, "evaluate").details["reason"]
+    if reason:
+        raise AblateError(f"ablate: run '{context.run}' has no evaluation: {reason}")
+    found = read_table(context.store, context.run, EVALUATION)
+    columns = [column.name for column in ABLATIONS.columns if column.name in found.columns]
+    return found[columns].assign(variant=variant, setting=words(change)).to_dict("records")
+
+
+def words(change: Change) -> str:
+    """The settings of a variant as they would be configured."""
+    return ", ".join(
+        f"{section}.{key} = {value}" for section, values in change.items() for key, value in values.items()
+    )
+
+
+def print_summary(table: pd.DataFrame) -> None:
+    """Print the macro-F1 and the AUC of long against short of the network in each variant."""
+    chosen = table[(table["model"] == evaluate.CNN) & table["statistic"].isin(["macro_f1", "direction_auc"])]
+    cells = chosen.assign(
+        shown=[f"{row.estimate:.3f} ({row.low:.3f} to {row.high:.3f})" for row in chosen.itertuples(index=False)]
+    )
+    wide = cells.pivot_table("shown", ["variant", "setting"], "statistic", aggfunc="first").reset_index()
+    print(f"\n{wide.rename_axis(columns=None).to_string(index=False)}")
+
+
+if __name__ == "__main__":
+    from jobs.runner import main
+
+    main("ablate")
