@@ -1,24 +1,19 @@
 """Hyperparameter tuning on Ray Tune: synchronous Hyperband, and ASHA fed by a tree-structured Parzen estimator.
 
-Ray Tune starts trials and shares out the cluster; what has been learned lies in records of our own. After every epoch
-a trial keeps its metrics (JSON) and its training state (bytes) in a store. A trial that is asked for again, by a later
-rung or by the same command after a kill, reports the kept epochs without training and goes on from the state. The
-state goes when it is certain that the trial will not go on, and the metrics stay, so that what is held does not grow
-with the number of trials.
+Ray Tune starts trials and shares out the cluster; what has been learned lies in records of our own (`actors.trials`).
 """
 
 import contextlib
-import hashlib
-import json
 import logging
 import os
 import shutil
 import tempfile
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 from ray import tune
 from ray.tune.callback import Callback
@@ -26,14 +21,24 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
 from actors.connect import require
 from actors.progress import Progress
+from actors.trials import (
+    Book,
+    Configuration,
+    Metrics,
+    Record,
+    Result,
+    Study,
+    Trial,
+    TuningError,
+    checked,
+    outcome,
+    score,
+    signed,
+)
 from quant import hyperband
 from quant.hyperband import Bracket
 from quant.samplers import Range
-from quant.space import Space, draw, settled
-
-Configuration = dict[str, Any]
-Metrics = dict[str, float]
-Objective = Callable[[Any, "Trial"], None]
+from quant.space import draw, settled
 
 # a trial's process that died is replaced so often; an error of the objective is recorded and not tried again
 _LOST_PROCESSES = 1
@@ -48,70 +53,6 @@ _ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # its snapshots are pickles, which are never read here
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative store URLs must mean the same in a trial as in the driver
 }
-
-
-class TuningError(RuntimeError):
-    """A tuning without a single trial that came through."""
-
-
-class Records(Protocol):
-    """Where records are kept: bytes by key, seen by all processes; `storage.store.Store` is one."""
-
-    def read(self, key: str) -> bytes:
-        """Return the bytes under a key."""
-        ...
-
-    def write(self, key: str, data: bytes) -> None:
-        """Put bytes under a key, at once and as a whole."""
-        ...
-
-    def exists(self, key: str) -> bool:
-        """Whether there is a key."""
-        ...
-
-    def delete_prefix(self, prefix: str) -> None:
-        """Remove everything below a prefix."""
-        ...
-
-
-@dataclass(frozen=True)
-class Study:
-    """What is tuned, and where its records lie.
-
-    Parameters
-    ----------
-    objective
-        Called as ``objective(shared, trial)`` in a process of its own, which serves many trials; importable by name.
-    shared
-        Handed to every call, by way of Ray's object store.
-    space
-        What may be tried, by name.
-    metric, mode
-        Which of the reported metrics counts, and whether the highest or the lowest is best. A trial is judged by its
-        best epoch.
-    epochs
-        A trial is trained for at most so many.
-    factor
-        One in so many trials goes on at each rung.
-    seed
-        Of the drawing of configurations; trials have theirs from the objective.
-    records, prefix
-        Store and prefix of the records.
-    identity
-        Whatever decides the course of a trial besides its configuration, as text: records of another are not used.
-    """
-
-    objective: Objective
-    shared: Any
-    space: Space
-    metric: str
-    mode: Literal["max", "min"]
-    epochs: int
-    factor: int
-    seed: int
-    records: Records
-    prefix: str
-    identity: str
 
 
 @dataclass(frozen=True)
@@ -134,134 +75,6 @@ class Resources:
     gpus: float = 0
     concurrent: int | None = None
     reuse: bool = True
-
-
-@dataclass
-class Record:
-    """What is kept of a trial.
-
-    Attributes
-    ----------
-    epochs
-        Metrics of every epoch, from the first.
-    over
-        Whether training ended by itself, before it had to.
-    error
-        What went wrong, empty where nothing did.
-    """
-
-    epochs: list[Metrics] = field(default_factory=list)
-    over: bool = False
-    error: str = ""
-
-    def until(self, epoch: int) -> "Record":
-        """Return what was known after an epoch: a trial may have been trained further by another search, or failed."""
-        before = len(self.epochs) < epoch
-        return Record(self.epochs[:epoch], self.over and before, self.error if before else "")
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a trial came to.
-
-    Attributes
-    ----------
-    number
-        In the order of drawing.
-    bracket
-        Of Hyperband; 0 with ASHA.
-    trained
-        Epochs.
-    best_epoch, metrics
-        The best epoch by the study's metric, and its metrics; 0 and none where there is no epoch.
-    status
-        ``finished`` for trained to the end, ``stopped`` for given up on the way, ``failed``.
-    error
-        What went wrong with a failed one.
-    """
-
-    number: int
-    bracket: int
-    configuration: Configuration
-    trained: int
-    best_epoch: int
-    metrics: Metrics
-    status: Literal["finished", "stopped", "failed"]
-    error: str
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What an objective sees: train until an epoch, from where the trial was left, and report every epoch.
-
-    Attributes
-    ----------
-    configuration
-        Values by name.
-    until
-        Last epoch to train; returning before it says that no more epochs would help.
-    epochs
-        Epochs of a trial that comes through.
-    state
-        What was last reported, None to start afresh.
-    reported
-        Epochs that are recorded; one more than the state knows of, at most.
-    folder
-        Key of a folder for what else the objective keeps; it goes when the state does.
-    """
-
-    configuration: Configuration
-    until: int
-    epochs: int
-    state: bytes | None
-    reported: int
-    folder: str
-    _told: Callable[[int, Metrics, Callable[[], bytes] | None], None]
-
-    def report(self, epoch: int, metrics: Mapping[str, float], state: Callable[[], bytes] | None = None) -> None:
-        """Report an epoch, from 1; one that was reported before is passed over. May end the process's thread.
-
-        Parameters
-        ----------
-        state
-            Gives what training can go on from; None where the objective keeps that itself.
-
-        Raises
-        ------
-        ValueError
-            If an epoch before it was not reported, or the study's metric is missing.
-        """
-        self._told(epoch, dict(metrics), state)
-
-
-@dataclass(frozen=True)
-class _Book:
-    """The records of a study."""
-
-    records: Records
-    prefix: str
-    identity: str
-
-    def key(self, configuration: Configuration) -> str:
-        text = json.dumps([self.identity, configuration], sort_keys=True, allow_nan=False)
-        return f"{self.prefix}/{hashlib.sha256(text.encode()).hexdigest()[:24]}"
-
-    def read(self, key: str) -> Record:
-        place = f"{key}/record.json"
-        return Record(**json.loads(self.records.read(place))) if self.records.exists(place) else Record()
-
-    def write(self, key: str, record: Record) -> None:
-        self.records.write(f"{key}/record.json", json.dumps(vars(record), indent=1).encode())
-
-    def state(self, key: str) -> bytes | None:
-        place = f"{key}/state/state"
-        return self.records.read(place) if self.records.exists(place) else None
-
-    def keep(self, key: str, state: bytes) -> None:
-        self.records.write(f"{key}/state/state", state)
-
-    def drop(self, key: str) -> None:
-        self.records.delete_prefix(f"{key}/state")
 
 
 @dataclass(frozen=True)
@@ -297,7 +110,7 @@ def run_hyperband(study: Study, resources: Resources, *, iterations: int = 1, na
     with _quiet(), Progress(_planned(made) * iterations, name, unit="epochs") as progress:
         for first in range(0, len(configurations), each):
             results += _iteration(study, resources, made, configurations[first : first + each], first, progress)
-    return _checked(results, name)
+    return checked(results, name)
 
 
 def _iteration(
@@ -308,7 +121,7 @@ def _iteration(
     first: int,
     progress: Progress,
 ) -> list[Result]:
-    book, results = _book(study), {}
+    book, results = Book(study), {}
     members: dict[int, dict[int, Configuration]] = {}
     drawn = iter(enumerate(configurations, start=first))
     for bracket in made:
@@ -336,9 +149,9 @@ def _iteration(
             # the records know better than Ray Tune, which may put the end of a shared process down to another trial
             short = len(record.epochs) < task.until and not record.over and not record.error
             error = lost.get(task.number, _LOST) if short else ""
-            results[task.number] = _result(study, task.number, task.bracket, task.configuration, record, error)
+            results[task.number] = outcome(study, task.number, task.bracket, task.configuration, record, error)
         for bracket in made:
-            mine = {number: _score(study, results[number]) for number in members[bracket.number]}
+            mine = {number: score(study, results[number]) for number in members[bracket.number]}
             count = bracket.rungs[level + 1].trials if level < bracket.number else 0
             going = hyperband.survivors(mine, count)
             for number in set(mine) - set(going):
@@ -362,7 +175,7 @@ def run_asha(study: Study, resources: Resources, *, trials: int, name: str = "tu
     """
     if trials < 1:
         raise ValueError(f"{name}: {trials} trials are asked for; allowed: 1 or more")
-    book = _book(study)
+    book = Book(study)
     with _quiet(), Progress(trials, name, unit="trials") as progress:
         watch = _Stopped(study, book, progress)
         scheduler = ASHAScheduler(time_attr="epoch", max_t=study.epochs, grace_period=1, reduction_factor=study.factor)
@@ -372,21 +185,8 @@ def run_asha(study: Study, resources: Resources, *, trials: int, name: str = "tu
         record, seen = book.read(book.key(configuration)), watch.epochs.get(trial, 0)
         known = Record(record.epochs[:seen], over=record.over and len(record.epochs) <= seen)
         failed = (record.error or lost[number]) if number in lost else ""
-        results.append(_result(study, number, 0, configuration, known, failed))
-    return _checked(results, name)
-
-
-def best(study: Study, results: Sequence[Result]) -> Result:
-    """Return the result with the best metric at its best epoch; of equals the one drawn first.
-
-    Raises
-    ------
-    TuningError
-        If every trial failed.
-    """
-    _checked(results, "tune")
-    scores = {position: _score(study, result) for position, result in enumerate(results)}
-    return results[hyperband.ranked(scores)[0]]
+        results.append(outcome(study, number, 0, configuration, known, failed))
+    return checked(results, name)
 
 
 def _fit(
@@ -446,7 +246,7 @@ def _train(config: dict[str, Any], study: Study) -> None:
     # a warning of a library inside a trial is nobody's to act upon
     warnings.simplefilter("ignore")
     task: _Task | None = config.get("task")
-    book = _book(study)
+    book = Book(study)
     configuration = task.configuration if task else settled(study.space, config)
     after, until = (task.after, task.until) if task else (0, study.epochs)
     key = book.key(configuration)
@@ -454,8 +254,8 @@ def _train(config: dict[str, Any], study: Study) -> None:
 
     def tell(epoch: int) -> None:
         if epoch > after:
-            score = max(_signed(study, metrics[study.metric]) for metrics in record.epochs[:epoch])
-            tune.report({"epoch": epoch, "score": score})
+            highest = max(signed(study, metrics[study.metric]) for metrics in record.epochs[:epoch])
+            tune.report({"epoch": epoch, "score": highest})
 
     for epoch in range(1, min(until, len(record.epochs)) + 1):
         tell(epoch)
@@ -494,10 +294,10 @@ def _train(config: dict[str, Any], study: Study) -> None:
         raise TuningError(record.error)
 
 
-class _Watch(Callback):  # type: ignore[misc]
+class _Watch(Callback, ABC):  # type: ignore[misc]
     """What the driver does when a trial reports or ends: progress, and dropping states that nobody will need."""
 
-    def __init__(self, study: Study, book: _Book, progress: Progress) -> None:
+    def __init__(self, study: Study, book: Book, progress: Progress) -> None:
         self.study, self.book, self.progress = study, book, progress
         self.best = float("-inf")
 
@@ -505,20 +305,20 @@ class _Watch(Callback):  # type: ignore[misc]
         """Leave nothing for Ray Tune's snapshots: they are never read, and a terminal cannot be pickled."""
         return {}
 
+    @abstractmethod
     def number(self, position: int) -> int:
         """Number of a trial, by its position among those of this call."""
-        raise NotImplementedError
 
     def note(self, result: Mapping[str, Any] | None = None) -> str:
         """Say what the best metric so far is, that of a result included."""
         self.best = max(self.best, result["score"] if result else self.best)
-        return f"best {self.study.metric} {_signed(self.study, self.best):.4f}"
+        return f"best {self.study.metric} {signed(self.study, self.best):.4f}"
 
 
 class _Rung(_Watch):
     """Watches one rung of all brackets."""
 
-    def __init__(self, study: Study, book: _Book, tasks: Sequence[_Task], progress: Progress) -> None:
+    def __init__(self, study: Study, book: Book, tasks: Sequence[_Task], progress: Progress) -> None:
         super().__init__(study, book, progress)
         self._left = {task.number: task.until - task.after for task in tasks}
         self._scores: dict[int, dict[int, float | None]] = {task.bracket: {} for task in tasks}
@@ -540,9 +340,9 @@ class _Rung(_Watch):
         task: _Task = trial.config["task"]
         record = self.book.read(self._keys[task.number]).until(task.until)
         self._end(task.number)
-        result = _result(self.study, task.number, task.bracket, task.configuration, record, "")
+        result = outcome(self.study, task.number, task.bracket, task.configuration, record, "")
         scores = self._scores[task.bracket]
-        scores[task.number] = _score(self.study, result)
+        scores[task.number] = score(self.study, result)
         going = set(hyperband.survivors(scores, task.kept))
         for number in set(scores) - going:
             self.book.drop(self._keys[number])
@@ -561,7 +361,7 @@ class _Rung(_Watch):
 class _Stopped(_Watch):
     """Watches the trials of ASHA, which never go on once they have ended."""
 
-    def __init__(self, study: Study, book: _Book, progress: Progress) -> None:
+    def __init__(self, study: Study, book: Book, progress: Progress) -> None:
         super().__init__(study, book, progress)
         self.configurations: dict[str, Configuration] = {}
         self.epochs: dict[str, int] = {}  # last one that was asked for
@@ -613,42 +413,6 @@ def _searcher(study: Study, alone: bool) -> Any:
     return OptunaSearch(space=space, metric="score", mode="max", sampler=sampler)
 
 
-def _result(study: Study, number: int, bracket: int, configuration: Configuration, record: Record, lost: str) -> Result:
-    epochs = record.epochs
-    scores = {epoch: _signed(study, metrics[study.metric]) for epoch, metrics in enumerate(epochs, start=1)}
-    order = hyperband.ranked(scores)
-    error = record.error or lost
-    status: Literal["finished", "stopped", "failed"] = "stopped"
-    if error or not order:
-        status = "failed"
-    elif record.over or len(epochs) == study.epochs:
-        status = "finished"
-    best_epoch = order[0] if order else 0
-    metrics = epochs[best_epoch - 1] if order else {}
-    return Result(
-        number,
-        bracket,
-        configuration,
-        len(epochs),
-        best_epoch,
-        metrics,
-        status,
-        error or ("" if order else "no epoch has a metric that is a number"),
-    )
-
-
-def _score(study: Study, result: Result) -> float | None:
-    return None if result.status == "failed" else _signed(study, result.metrics[study.metric])
-
-
-def _signed(study: Study, value: float) -> float:
-    return value if study.mode == "max" else -value
-
-
-def _book(study: Study) -> _Book:
-    return _Book(study.records, study.prefix, study.identity)
-
-
 def _planned(made: Sequence[Bracket]) -> int:
     """Epochs of an iteration where no trial ends early."""
     total = 0
@@ -658,16 +422,6 @@ def _planned(made: Sequence[Bracket]) -> int:
             total += rung.trials * (rung.epochs - before)
             before = rung.epochs
     return total
-
-
-def _checked(results: Sequence[Result], name: str) -> list[Result]:
-    if all(result.status == "failed" for result in results):
-        first = results[0] if results else None
-        raise TuningError(
-            f"{name}: all of the {len(results)} trials failed"
-            + (f"; the first, {first.configuration}: {first.error}" if first else "")
-        )
-    return list(results)
 
 
 @contextlib.contextmanager

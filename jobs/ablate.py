@@ -15,11 +15,11 @@ import pandas as pd
 
 from jobs import evaluate, features, ingest, labels, market, predict, report, train
 from jobs.config import RunConfig
-from jobs.stage import Context, Stage, now, require, stage_fingerprint
+from jobs.stage import Context, Stage, require, stage_fingerprint, unchanged, write_whole
 from quant.network import ARCHITECTURES
 from quant.schemas import ABLATIONS, EVALUATION, frame
-from storage.manifest import Manifest, read_manifest, write_manifest
-from storage.tables import read_table, write_table
+from storage.manifest import Manifest, read_manifest
+from storage.tables import read_table
 
 STAGE = Stage("ablate", 1, ("evaluate",), (ABLATIONS,))
 AS_CONFIGURED = "as_configured"
@@ -65,10 +65,7 @@ def run(context: Context) -> Manifest:
     if context.config.signals or context.config.model or context.config.rejudge:
         raise AblateError("ablate: this run trained no model of its own (signals, model or rejudge is set)")
     settings = {"changes": changes(context.config)}
-    identity = stage_fingerprint(context, STAGE, settings)
-    done = read_manifest(context.store, context.run, STAGE.name)
-    if done is not None and done.fingerprint == identity:
-        logger.info("%s: unchanged", STAGE.name)
+    if done := unchanged(context, STAGE, stage_fingerprint(context, STAGE, settings)):
         return done
     rows = rows_of(context, AS_CONFIGURED, {})
     for number, (name, change) in enumerate(settings["changes"].items(), start=1):
@@ -78,20 +75,7 @@ def run(context: Context) -> Manifest:
             stage.run(variant)
         rows += rows_of(variant, name, change)
     table = frame(ABLATIONS, rows).sort_values(list(ABLATIONS.key), ignore_index=True)
-    written = write_table(context.store, context.run, ABLATIONS, table)
-    manifest = Manifest(
-        stage=STAGE.name,
-        fingerprint=identity,
-        config=settings,
-        versions={"stage": STAGE.version, ABLATIONS.name: ABLATIONS.version},
-        inputs={"evaluate": require(context, "evaluate").result_hash},
-        tickers={},
-        rows={ABLATIONS.name: written.rows},
-        hashes={ABLATIONS.name: written.hash},
-        failures=[],
-        created=now(),
-    )
-    write_manifest(context.store, context.run, manifest)
+    manifest = write_whole(context, STAGE, settings, {ABLATIONS: table})
     if read_manifest(context.store, context.run, "pipeline") is not None:
         report.run(context)
     print_summary(table)

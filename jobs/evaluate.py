@@ -19,7 +19,7 @@ from actors.fan_out import Outcome, fan_out
 from actors.sharding import shards
 from jobs import market
 from jobs.dataset import load
-from jobs.stage import Context, FanOut, Stage, now, plain, require, stage_fingerprint
+from jobs.stage import Context, FanOut, Stage, require, stage_fingerprint, unchanged, write_whole
 from quant import baselines
 from quant import evaluation_tables as tables
 from quant.decision import CLASSES
@@ -28,8 +28,8 @@ from quant.scaling import Scaler
 from quant.schemas import EVALUATION, EVALUATION_CURVES, EVALUATION_GROUPS, FEATURES, LABELS, SIGNALS, frame
 from quant.splits import Part
 from quant.training import Windows, drawn
-from storage.manifest import Failure, Manifest, read_manifest, write_manifest
-from storage.tables import read_table, write_table
+from storage.manifest import Failure, Manifest
+from storage.tables import read_table
 
 STAGE = Stage(
     "evaluate",
@@ -91,49 +91,23 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
         "choose": [str(task.choose.start), str(task.choose.end)],
         "span_days": task.span_days,
     }
-    identity = stage_fingerprint(context, STAGE, settings)
-    done = read_manifest(context.store, context.run, STAGE.name)
-    if done is not None and done.fingerprint == identity and not done.failures:
-        logger.info("%s: unchanged", STAGE.name)
+    if done := unchanged(context, STAGE, stage_fingerprint(context, STAGE, settings)):
         return done
     found = judge(task, fan_out) if context.config.evaluate.enabled else _Found(reason="evaluate.enabled is false")
-    written = {
-        dataset: write_table(
-            context.store,
-            context.run,
-            dataset,
-            frame(dataset, rows).sort_values(list(dataset.key), ignore_index=True),
-        )
-        for dataset, rows in (
-            (EVALUATION, found.statistics),
-            (EVALUATION_CURVES, found.curves),
-            (EVALUATION_GROUPS, found.groups),
-        )
+    frames = {
+        EVALUATION: frame(EVALUATION, found.statistics),
+        EVALUATION_CURVES: frame(EVALUATION_CURVES, found.curves),
+        EVALUATION_GROUPS: frame(EVALUATION_GROUPS, found.groups),
     }
-    manifest = Manifest(
-        stage=STAGE.name,
-        fingerprint=identity,
-        config=settings,
-        versions={"stage": STAGE.version, **{dataset.name: dataset.version for dataset in STAGE.outputs}},
-        inputs={name: require(context, name).result_hash for name in STAGE.inputs},
-        tickers={},
-        rows={dataset.name: table.rows for dataset, table in written.items()},
-        hashes={dataset.name: table.hash for dataset, table in written.items()},
-        failures=list(found.failures),
-        created=now(),
-        details=plain(
-            {
-                "reason": found.reason,
-                "tickers": list(task.learned),
-                "part": [str(task.choose.start), str(task.choose.end)],
-                "stride": task.stride,
-                "confusions": found.confusions,
-                "left_out": found.left_out,
-            }
-        ),
-    )
-    write_manifest(context.store, context.run, manifest)
-    return manifest
+    details = {
+        "reason": found.reason,
+        "tickers": list(task.learned),
+        "part": [str(task.choose.start), str(task.choose.end)],
+        "stride": task.stride,
+        "confusions": found.confusions,
+        "left_out": found.left_out,
+    }
+    return write_whole(context, STAGE, settings, frames, failures=found.failures, details=details)
 
 
 @dataclass

@@ -9,13 +9,13 @@ from typing import Any
 import pandas as pd
 
 from jobs import exports
-from jobs.stage import Context, Stage, now, plain, require, stage_fingerprint
+from jobs.stage import Context, Stage, require, stage_fingerprint, unchanged, write_whole
 from quant import portfolio, selection
 from quant.metrics import daily_returns
 from quant.schemas import CORRELATIONS, EQUITY, PORTFOLIO, SHORTLIST, frame
 from quant.shortlist import Verdicts, shortlist
-from storage.manifest import Manifest, read_manifest, write_manifest
-from storage.tables import read_table, write_table
+from storage.manifest import Manifest
+from storage.tables import read_table
 
 STAGE = Stage("shortlist", 2, ("search", "placebo", "backtest"), (SHORTLIST, PORTFOLIO, CORRELATIONS))
 
@@ -23,9 +23,7 @@ STAGE = Stage("shortlist", 2, ("search", "placebo", "backtest"), (SHORTLIST, POR
 def run(context: Context) -> Manifest:
     """Bring the shortlist of the run, and its exports, up to date."""
     settings = context.config.shortlist.model_dump()
-    identity = stage_fingerprint(context, STAGE, settings)
-    done = read_manifest(context.store, context.run, STAGE.name)
-    if done is not None and done.fingerprint == identity:
+    if done := unchanged(context, STAGE, stage_fingerprint(context, STAGE, settings)):
         return done
     searched, judged = require(context, "search"), require(context, "backtest")
     chosen = {ticker: info["chosen"] for ticker, info in searched.tickers.items() if info["chosen"]}
@@ -45,29 +43,13 @@ def run(context: Context) -> Manifest:
         PORTFOLIO: portfolio.equal_weights(picked) if picks else frame(PORTFOLIO, []),
         CORRELATIONS: portfolio.correlations(picked.reindex(columns=sorted(picks))),
     }
-    tables = {one: write_table(context.store, context.run, one, table) for one, table in frames.items()}
     exports.write(context, verdicts.table, chosen, judged)
-    manifest = Manifest(
-        stage=STAGE.name,
-        fingerprint=identity,
-        config=settings,
-        versions={"stage": STAGE.version, **{dataset.name: dataset.version for dataset in STAGE.outputs}},
-        inputs={name: require(context, name).result_hash for name in STAGE.inputs},
-        tickers={},
-        rows={dataset.name: table.rows for dataset, table in tables.items()},
-        hashes={dataset.name: table.hash for dataset, table in tables.items()},
-        failures=[],
-        created=now(),
-        details=plain(
-            {
-                "shortlisted": picks,
-                "portfolio": portfolio.summary(picked),
-                **of_the_market(verdicts, returns),
-            }
-        ),
-    )
-    write_manifest(context.store, context.run, manifest)
-    return manifest
+    details = {
+        "shortlisted": picks,
+        "portfolio": portfolio.summary(picked),
+        **of_the_market(verdicts, returns),
+    }
+    return write_whole(context, STAGE, settings, frames, details=details)
 
 
 def of_the_market(verdicts: Verdicts, returns: pd.DataFrame) -> dict[str, Any]:

@@ -138,9 +138,7 @@ def run_stage(
         If there were items and none came through.
     """
     identity = stage_fingerprint(context, stage, settings)
-    done = read_manifest(context.store, context.run, stage.name)
-    if done is not None and done.fingerprint == identity and not done.failures:
-        logger.info("%s: unchanged, %d tickers kept", stage.name, len(done.tickers))
+    if done := unchanged(context, stage, identity):
         return done
     delete_manifest(context.store, context.run, stage.name)
     _forget_others(context, stage, identity)
@@ -162,6 +160,54 @@ def run_stage(
     if not manifest.failures:
         delete_receipts(context.store, context.run, stage.name)
     return manifest
+
+
+def write_whole(
+    context: Context,
+    stage: Stage,
+    settings: Mapping[str, Any],
+    frames: Mapping[Dataset, pd.DataFrame],
+    *,
+    hashes: Mapping[str, str] | None = None,
+    failures: Sequence[Failure] = (),
+    details: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """Write the tables that a stage has of the run as a whole, then its manifest, and return that.
+
+    Parameters
+    ----------
+    hashes
+        Of results that are no tables, by name.
+    """
+    delete_manifest(context.store, context.run, stage.name)
+    written = {
+        dataset: write_table(context.store, context.run, dataset, table.sort_values(list(dataset.key)))
+        for dataset, table in frames.items()
+    }
+    manifest = Manifest(
+        stage=stage.name,
+        fingerprint=stage_fingerprint(context, stage, settings),
+        config=dict(settings),
+        versions=_versions(stage),
+        inputs={name: require(context, name).result_hash for name in stage.inputs},
+        tickers={},
+        rows={dataset.name: table.rows for dataset, table in written.items()},
+        hashes={dataset.name: table.hash for dataset, table in written.items()} | dict(hashes or {}),
+        failures=list(failures),
+        created=now(),
+        details=plain(details or {}),
+    )
+    write_manifest(context.store, context.run, manifest)
+    return manifest
+
+
+def unchanged(context: Context, stage: Stage, identity: str) -> Manifest | None:
+    """Return the manifest of a stage that was completed with this identity and without failures, if it was."""
+    done = read_manifest(context.store, context.run, stage.name)
+    if done is None or done.fingerprint != identity or done.failures:
+        return None
+    logger.info("%s: unchanged", stage.name)
+    return done
 
 
 def stage_fingerprint(context: Context, stage: Stage, settings: Mapping[str, Any]) -> str:
@@ -285,7 +331,7 @@ def _manifest(
         stage=stage.name,
         fingerprint=identity,
         config=dict(settings),
-        versions={"stage": stage.version, **{dataset.name: dataset.version for dataset in stage.outputs}},
+        versions=_versions(stage),
         inputs={name: require(context, name).result_hash for name in stage.inputs},
         tickers={ticker: info[ticker] for ticker in sorted(tables)},
         rows={d.name: sum(entry[d.name].rows for entry in tables.values()) for d in stage.outputs},
@@ -294,6 +340,10 @@ def _manifest(
         created=now(),
         details=dict(details),
     )
+
+
+def _versions(stage: Stage) -> dict[str, int]:
+    return {"stage": stage.version, **{dataset.name: dataset.version for dataset in stage.outputs}}
 
 
 def now() -> str:

@@ -18,10 +18,10 @@ from actors.train import run_training
 from jobs import market
 from jobs.config import Train
 from jobs.dataset import TrainingData, load
-from jobs.stage import Context, Stage, now, require, stage_fingerprint
+from jobs.stage import Context, Stage, require, stage_fingerprint, unchanged, write_whole
 from quant import decision, demo, network, training
 from storage import layout
-from storage.manifest import Manifest, read_manifest, write_manifest
+from storage.manifest import Manifest
 
 STAGE = Stage("train", 1, ("ingest", "features", "labels"), ())
 CHECKPOINT = "state.npz"
@@ -60,9 +60,7 @@ def run(context: Context) -> Manifest:
         }
     )
     identity = stage_fingerprint(context, STAGE, settings)
-    done = read_manifest(context.store, context.run, STAGE.name)
-    if done is not None and done.fingerprint == identity:
-        logger.info("%s: unchanged", STAGE.name)
+    if done := unchanged(context, STAGE, identity):
         return done
     if before:
         card = adopt(context, before)
@@ -70,20 +68,7 @@ def run(context: Context) -> Manifest:
         tickers = training_tickers(context)
         logger.info("train: learning from %s", ", ".join(tickers))
         card = _train(context, identity, tickers)
-    manifest = Manifest(
-        stage=STAGE.name,
-        fingerprint=identity,
-        config=settings,
-        versions={"stage": STAGE.version},
-        inputs={name: require(context, name).result_hash for name in STAGE.inputs},
-        tickers={},
-        rows={},
-        hashes={"model": card["hash"]},
-        failures=[],
-        created=now(),
-        details=card,
-    )
-    write_manifest(context.store, context.run, manifest)
+    manifest = write_whole(context, STAGE, settings, {}, hashes={"model": card["hash"]}, details=card)
     context.store.delete_prefix(layout.checkpoints(context.run, STAGE.name))
     return manifest
 

@@ -12,20 +12,19 @@ from typing import Any
 
 from actors.train import Context as Rank
 from actors.train import run_training
-from actors.tune import Resources, Result, Study, Trial, best, run_asha, run_hyperband
+from actors.trials import Result, Study, Trial, best
+from actors.tune import Resources, run_asha, run_hyperband
 from jobs import market
 from jobs.config import Span, Tune
 from jobs.dataset import TrainingData, load
-from jobs.stage import Context, Stage, now, require, stage_fingerprint
+from jobs.stage import Context, Stage, stage_fingerprint, unchanged, write_whole
 from jobs.train import CHECKPOINT, learner_of, settings_of, training_tickers
 from quant import network, training
 from quant.samplers import Range
 from quant.schemas import TUNING, frame
 from quant.space import Space
 from storage import layout
-from storage.hashing import combine
-from storage.manifest import Manifest, delete_manifest, read_manifest, write_manifest
-from storage.tables import write_table
+from storage.manifest import Manifest
 
 STAGE = Stage("tune", 1, ("ingest", "features", "labels"), (TUNING,))
 AXES = ("filters", "dense", "dropout", "learning_rate")
@@ -49,10 +48,7 @@ def run(context: Context) -> Manifest:
             "tune. Leave rejudge out."
         )
     settings = {**_settings(context), "tune": _decisive(context.config.tune)}
-    identity = stage_fingerprint(context, STAGE, settings)
-    done = read_manifest(context.store, context.run, STAGE.name)
-    if done is not None and done.fingerprint == identity:
-        logger.info("%s: unchanged, %d trials kept", STAGE.name, done.rows[TUNING.name])
+    if done := unchanged(context, STAGE, stage_fingerprint(context, STAGE, settings)):
         return done
     if context.store.url.startswith("memory://"):
         raise TuneError(
@@ -60,7 +56,6 @@ def run(context: Context) -> Manifest:
             "path, file:// or s3://"
         )
     study = _study(context, settings["tickers"])
-    delete_manifest(context.store, context.run, STAGE.name)
     _forget_others(context, study)
     results = _tuned(context, study)
     chosen = best(study, results)
@@ -68,27 +63,14 @@ def run(context: Context) -> Manifest:
         if result.error:
             logger.warning("%s: trial %d failed: %s", STAGE.name, result.number, result.error)
     rows = [_row(result, chosen) for result in results]
-    written = write_table(context.store, context.run, TUNING, frame(TUNING, rows))
-    manifest = Manifest(
-        stage=STAGE.name,
-        fingerprint=identity,
-        config=settings,
-        versions={"stage": STAGE.version, TUNING.name: TUNING.version},
-        inputs={name: require(context, name).result_hash for name in STAGE.inputs},
-        tickers={},
-        rows={TUNING.name: written.rows},
-        hashes={TUNING.name: combine({"": written.hash})},
-        failures=[],
-        created=now(),
-        details={
-            "best": _values(chosen.configuration),
-            "number": chosen.number,
-            "metrics": chosen.metrics,
-            "best_epoch": chosen.best_epoch,
-            "errors": {str(result.number): result.error for result in results if result.error},
-        },
-    )
-    write_manifest(context.store, context.run, manifest)
+    details = {
+        "best": _values(chosen.configuration),
+        "number": chosen.number,
+        "metrics": chosen.metrics,
+        "best_epoch": chosen.best_epoch,
+        "errors": {str(result.number): result.error for result in results if result.error},
+    }
+    manifest = write_whole(context, STAGE, settings, {TUNING: frame(TUNING, rows)}, details=details)
     logger.info("tune: the best of %d trials is %s", len(rows), _values(chosen.configuration))
     return manifest
 

@@ -10,7 +10,7 @@ import functools
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import keras
 
 CLASSES = 3
+Model: TypeAlias = "keras.Model"
 Precision = Literal["float32", "bfloat16"]
 Tower = Callable[[Any, int, int, float, int], Any]
 
@@ -133,7 +134,7 @@ def build(
     dropout: float,
     seed: int,
     precision: Precision = "float32",
-) -> "keras.Model":
+) -> Model:
     """Build a network (n × steps × features) → probabilities (n × 3) of neutral, long and short.
 
     Its initial weights and its dropout depend on nothing but the arguments.
@@ -210,7 +211,7 @@ class Learner:
     """A network in training on one of several ranks, each of which holds the same weights."""
 
     def __init__(
-        self, builder: Callable[[], "keras.Model"], *, learning_rate: float, ranks: int = 1, compiled: bool = False
+        self, builder: Callable[[], Model], *, learning_rate: float, ranks: int = 1, compiled: bool = False
     ) -> None:
         """Build the network and Adam, together with the other ranks.
 
@@ -326,7 +327,7 @@ class Learner:
 
 
 def predict(
-    model: "keras.Model",
+    model: Model,
     rows: npt.NDArray[np.float32],
     ends: npt.NDArray[np.int64],
     length: int,
@@ -371,14 +372,14 @@ def predict(
     return probabilities
 
 
-def save(model: "keras.Model") -> bytes:
+def save(model: Model) -> bytes:
     """Give the `.keras` file of a model: architecture and weights, without the optimiser."""
     with tempfile.NamedTemporaryFile(suffix=".keras") as file:  # Keras' public interface knows paths only
         model.save(file.name)
         return file.read()
 
 
-def load(data: bytes, source: str = "model.keras", limit: int = LARGEST) -> "keras.Model":
+def load(data: bytes, source: str = "model.keras", limit: int = LARGEST) -> Model:
     """Read a `.keras` file, without running any code that it may hold.
 
     Parameters
@@ -408,7 +409,7 @@ def load(data: bytes, source: str = "model.keras", limit: int = LARGEST) -> "ker
             ) from error
 
 
-def window_of(model: "keras.Model", source: str = "model.keras") -> tuple[int, int]:
+def window_of(model: Model, source: str = "model.keras") -> tuple[int, int]:
     """Return how many bars and features a model takes, once it is known to give three probabilities for them.
 
     Raises
@@ -431,7 +432,7 @@ def window_of(model: "keras.Model", source: str = "model.keras") -> tuple[int, i
 
 
 @functools.lru_cache(maxsize=4)
-def _forward(model: "keras.Model") -> Callable[[npt.NDArray[np.float32]], Any]:
+def _forward(model: Model) -> Callable[[npt.NDArray[np.float32]], Any]:
     """Compile a model once for batches of any size; a trace for each ticker would cost more than its prediction."""
     tensorflow = _tensorflow()
     signature = tensorflow.TensorSpec((None, *model.input_shape[1:]), tensorflow.float32)

@@ -11,18 +11,15 @@ import math
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from quant.decision import confusion, cross_entropy, macro_f1
-from quant.network import CLASSES, Learner, predict
+from quant.network import CLASSES, Learner, Model, predict
 from quant.prefetch import prefetched
 from quant.windows import cut
-
-if TYPE_CHECKING:
-    import keras
 
 Arrays = list[npt.NDArray[Any]]
 
@@ -236,7 +233,7 @@ def rate(settings: Settings, epoch: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * done))
 
 
-def probabilities(model: "keras.Model", feed: Feed, length: int) -> npt.NDArray[np.float32]:
+def probabilities(model: Model, feed: Feed, length: int) -> npt.NDArray[np.float32]:
     """Probabilities (n × 3) of all windows of a feed, in the order of its labels; errors as `network.predict`."""
     return np.concatenate([predict(model, group.rows, group.ends, length) for group in feed.groups()])
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from actors.train import Context, run_training
-from actors.tune import Trial
+from actors.trials import Trial
 from tests.actors import nesting
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from actors.connect import Cluster
-from actors.tune import Resources, Result, TuningError, best, run_asha, run_hyperband
+from actors.trials import Result, TuningError, best
+from actors.tune import Resources, run_asha, run_hyperband
 from tests.actors import tunable
 from tests.jobs.conftest import kill_once
 

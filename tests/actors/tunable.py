@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from actors.connect import connect
-from actors.tune import Resources, Result, Study, Trial, run_asha, run_hyperband
+from actors.trials import Result, Study, Trial
+from actors.tune import Resources, run_asha, run_hyperband
 from quant.samplers import Range
 from storage.store import open_store
 from tests.actors import tunable

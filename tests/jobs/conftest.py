@@ -49,11 +49,11 @@ def write_market(folder: Path, tickers: tuple[str, ...] = TICKERS, rows: int = R
     return folder
 
 
-def write_signals(path: Path, folder: Path) -> Path:
-    """A signal on every fortieth bar, long and short in turn."""
+def write_signals(path: Path, folder: Path, every: int = 40) -> Path:
+    """A signal on every fortieth bar or so, long and short in turn."""
     frames = []
     for file in sorted(folder.glob("*.parquet")):
-        times = pd.read_parquet(file)["time"][::40]
+        times = pd.read_parquet(file)["time"][::every]
         signal = np.where(np.arange(len(times)) % 2, 1, 2)
         frames.append(pd.DataFrame({"ticker": file.stem, "time": times.to_numpy(), "signal": signal}))
     pd.concat(frames).to_parquet(path)

@@ -19,7 +19,7 @@ from quant.funding import on_bars
 from quant.parameters import from_row
 from quant.schemas import FUNDING, METRICS, SHORTLIST, TRADES
 from storage.tables import read_table
-from tests.jobs.conftest import TICKERS, make_context, serially
+from tests.jobs.conftest import TICKERS, make_context, serially, write_signals
 
 TICKER = "local-um:AAAUSDT"
 PERPETUAL = {
@@ -152,7 +152,8 @@ def test_a_ticker_named_in_two_ways_is_refused_and_loses_nothing(market: Path, s
         judged(tmp_path / "store", market, signals, path)
 
 
-def test_the_trend_filter_knows_what_came_before_the_part(market: Path, signals: Path, tmp_path: Path):
+def test_the_trend_filter_knows_what_came_before_the_part(market: Path, tmp_path: Path):
+    signals = write_signals(tmp_path / "signals.parquet", market, every=4)
     plain = judged(tmp_path / "plain", market, signals)
     context = plain.config.model_copy(update={"search": plain.config.search.model_copy(update={"trend_filter": True})})
     filtered = Context(context, plain.store, plain.workers)
