@@ -89,8 +89,8 @@ def test_a_model_that_does_not_fit_is_refused_in_one_paragraph(files: Path, mark
         (files / "mine.keras", tmp_path / "narrow.json", "takes 5 features and .*narrow.json scales 4"),
     ]
     with connect(None, 2):
-        for number, (model, scaler, message) in enumerate(cases):
-            context = configured(tmp_path / str(number), market, model, scaler)
+        for model, scaler, message in cases:
+            context = configured(tmp_path / "store", market, model, scaler)
             ingest.run(context)
             features.run(context)
             with pytest.raises(AllFailedError, match=message):
