@@ -3,13 +3,45 @@
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TextIO
 
 from tqdm import tqdm
 
 log = logging.getLogger("assay")
+
+TOLD_EVERY = 10.0  # seconds between two snapshots, each of which may be a request to object storage
+
+Listener = Callable[["Snapshot"], None]
+_listeners: list[Listener] = []
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """How far a stage is: `done` of `total`, beside those done `before` it was resumed, after so many seconds."""
+
+    name: str
+    unit: str
+    before: int
+    total: int
+    done: int
+    failed: int
+    seconds: float
+    note: str
+    ended: bool
+
+
+@contextmanager
+def told(listener: Listener) -> Iterator[None]:
+    """Tells a listener how far every stage of this process is: at its start and end, and every ten seconds between."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
 
 
 class Progress:
@@ -27,8 +59,9 @@ class Progress:
         stream: TextIO | None = None,
         interval: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
+        before: int = 0,
     ) -> None:
-        """Takes the total of `unit`s, 0 or more, and the seconds between two lines."""
+        """Takes the total of `unit`s, 0 or more, beside those done before, and the seconds between two lines."""
         if total < 0:
             raise ValueError(f"{name}: the total is {total} {unit}; allowed is 0 or more.")
         self.total = total
@@ -36,11 +69,13 @@ class Progress:
         self.unit = unit
         self.done = 0
         self.failed = 0
+        self.before = before
+        self._note = ""
         self._given = stream is not None
         self._stream = sys.stderr if stream is None else stream
         self._interval = interval
         self._clock = clock
-        self._started = self._written = clock()
+        self._started = self._written = self._told = clock()
         self._bar: tqdm | None = None
 
     def __enter__(self) -> Self:
@@ -57,12 +92,16 @@ class Progress:
             )
         else:
             self._write(f"{self.name}: 0/{self.total} {self.unit}")
+        self._tell()
         return self
 
     def advance(self, count: int = 1, note: str = "", *, failed: int = 0) -> None:
         """Adds `count` done, of which `failed` failed; `note` is shown behind the bar or line."""
         self.done += count
         self.failed += failed
+        self._note = note
+        if self.done < self.total and self._clock() - self._told >= TOLD_EVERY:
+            self._tell()
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(count)
@@ -77,6 +116,24 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
         self._write(_last_line(self, self._elapsed(), stopped=kind is not None))
+        self._tell(ended=True)
+
+    def _tell(self, *, ended: bool = False) -> None:
+        self._told = self._clock()
+        for listener in _listeners:
+            listener(
+                Snapshot(
+                    name=self.name,
+                    unit=self.unit,
+                    before=self.before,
+                    total=self.total,
+                    done=self.done,
+                    failed=self.failed,
+                    seconds=self._elapsed(),
+                    note=self._note,
+                    ended=ended,
+                )
+            )
 
     def _elapsed(self) -> float:
         return self._clock() - self._started
@@ -99,7 +156,8 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def _rate(done: int, elapsed: float) -> str:
+def rate(done: int, elapsed: float) -> str:
+    """Returns how fast it goes, as a person says it: `4.2/s`, `17.5/min`."""
     per_second = done / elapsed
     return f"{per_second:.1f}/s" if per_second >= 1 else f"{60 * per_second:.1f}/min"
 
@@ -108,7 +166,7 @@ def _line(progress: Progress, elapsed: float, note: str) -> str:
     text = f"{progress.name}: {progress.done}/{progress.total} {progress.unit} ({progress.done / progress.total:.0%})"
     if progress.done and elapsed > 0:
         left = (progress.total - progress.done) * elapsed / progress.done
-        text += f", {_rate(progress.done, elapsed)}, {duration(left)} left"
+        text += f", {rate(progress.done, elapsed)}, {duration(left)} left"
     if progress.failed:
         text += f", {progress.failed} failed"
     return f"{text}, {note}" if note else text
@@ -118,5 +176,5 @@ def _last_line(progress: Progress, elapsed: float, stopped: bool) -> str:
     count = f"{progress.done}/{progress.total}" if progress.done != progress.total else f"{progress.total}"
     text = f"{progress.name}: {'stopped at ' if stopped else ''}{count} {progress.unit} in {duration(elapsed)}"
     if progress.done and elapsed > 0:
-        text += f" ({_rate(progress.done, elapsed)})"
+        text += f" ({rate(progress.done, elapsed)})"
     return f"{text}, {progress.failed} failed" if progress.failed else text

@@ -11,6 +11,7 @@ import logging
 import pkgutil
 import sys
 import tomllib
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,8 +21,11 @@ from pydantic_settings import BaseSettings, CliSettingsSource, PydanticBaseSetti
 
 import jobs
 from actors.connect import connect
+from actors.progress import Snapshot, told
 from jobs.config import RunConfig
-from jobs.stage import Context
+from jobs.stage import Context, now
+from storage.errors import StoreError
+from storage.manifest import ProgressRecord, write_progress
 from storage.store import open_store
 
 # Modules of this folder that are no jobs of their own.
@@ -127,10 +131,14 @@ def execute(job: ModuleType, config: RunConfig) -> int:
         if url and url not in {"demo", "samples"}:
             open_store(url)  # refuses credentials before the configuration is printed
     logger.info("configuration: %s", config.model_dump_json(by_alias=True, exclude_defaults=True))
+    if hasattr(job, "look"):
+        job.look(Context(config, store))
+        return 0
     # a trial that is stopped leaves ranks of its own behind, which Ray finds by way of its dashboard alone
     with connect(config.address, config.workers, dashboard=config.tune.workers > 1) as cluster:
         context = Context(config, store, workers=max(1, int(cluster.cpus)))
-        failures = job.run(context).failures
+        with told(partial(keep, context)):
+            failures = job.run(context).failures
     for row in failures[:10]:
         print(f"failed: {row.ticker} in {row.stage}: {row.error}: {row.message}", file=sys.stderr)
     if len(failures) > 10:
@@ -143,6 +151,29 @@ def execute(job: ModuleType, config: RunConfig) -> int:
         )
         return FAILED
     return 0
+
+
+def keep(context: Context, snapshot: Snapshot) -> None:
+    """Keep how far a stage is in the store, for `jobs.status`; a store that refuses is no reason to stop."""
+    try:
+        write_progress(
+            context.store,
+            context.run,
+            ProgressRecord(
+                stage=snapshot.name,
+                unit=snapshot.unit,
+                before=snapshot.before,
+                total=snapshot.total,
+                done=snapshot.done,
+                failed=snapshot.failed,
+                seconds=round(snapshot.seconds, 3),
+                note=snapshot.note,
+                updated=now(),
+                ended=snapshot.ended,
+            ),
+        )
+    except StoreError as error:
+        logger.warning("progress is not kept: %s", error)
 
 
 def is_ours(error: BaseException) -> bool:

@@ -148,7 +148,7 @@ def run_stage(
     if finished:
         logger.info("%s: resuming, %d of %d tickers were done before", stage.name, len(finished), len(items))
     job = ShardJob(context, stage, identity, produce, extra)
-    fresh = _spread(job, missing, fan_out)
+    fresh = _spread(job, missing, fan_out, before=len(finished))
     manifest = _manifest(context, stage, identity, settings, [*receipts, *fresh], details or {})
     if items and not manifest.tickers:
         first = manifest.failures[0]
@@ -290,12 +290,12 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _spread(job: ShardJob, items: Sequence[Item], fan_out: FanOut) -> list[Receipt]:
+def _spread(job: ShardJob, items: Sequence[Item], fan_out: FanOut, before: int) -> list[Receipt]:
     name = job.stage.name
     weights = [item.weight for item in items]
     parts = shards(list(items), weights, workers=job.context.workers, seconds_per_weight=job.stage.seconds_per_row)
     receipts = []
-    with Progress(len(items), name) as progress:
+    with Progress(len(items), name, before=before) as progress:
         for outcome in fan_out(run_shard, parts, name=name, shared=job, split=_singles):
             receipt = outcome.value or _lost(job, outcome)
             receipts.append(receipt)

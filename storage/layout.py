@@ -4,6 +4,7 @@ runs/<run>/
     tables/<dataset>/ticker=<quoted>/data.parquet     or tables/<dataset>/data.parquet
     manifests/<stage>.json                            written last: the stage is complete
     receipts/<stage>/<fingerprint>/<digest>.json      what one shard finished
+    progress/<stage>.json                             how far the stage was when last heard of
     models/<name>/<file>   checkpoints/<name>/…   exports/<file>   report.html
 """
 
@@ -97,6 +98,11 @@ def receipts(run: str, stage: str, fingerprint: str | None = None) -> str:
 def receipt(run: str, stage: str, fingerprint: str, digest: str) -> str:
     """Key of the receipt of one shard."""
     return f"{receipts(run, stage, fingerprint)}/{_named('digest', digest)}.json"
+
+
+def progress(run: str, stage: str) -> str:
+    """Key of what was last heard of a stage."""
+    return f"{run_prefix(run)}/progress/{_named('stage', stage)}.json"
 
 
 def models(run: str, name: str) -> str:

@@ -122,7 +122,42 @@ class Receipt:
         return sorted({*self.items, *(failure.ticker for failure in self.failures)})
 
 
+@dataclass(frozen=True)
+class ProgressRecord:
+    """What was last heard of a stage while it ran; it decides nothing and enters no hash.
+
+    Parameters
+    ----------
+    unit
+        What is counted: tickers, epochs, trials.
+    before
+        Done before the stage was resumed.
+    total, done, failed
+        Since then.
+    seconds
+        Since then, too.
+    updated
+        When, as ISO 8601 in UTC.
+    ended
+        Whether that was the last word, after the last unit or after an error.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    stage: str
+    unit: str
+    before: int
+    total: int
+    done: int
+    failed: int
+    seconds: float
+    note: str
+    updated: str
+    ended: bool
+
+
 _MANIFEST = TypeAdapter(Manifest)
+_PROGRESS = TypeAdapter(ProgressRecord)
 _RECEIPT = TypeAdapter(Receipt)
 
 
@@ -191,6 +226,31 @@ def delete_receipts(store: Store, run: str, stage: str) -> None:
     store.delete_prefix(layout.receipts(run, stage))
 
 
+def write_progress(store: Store, run: str, progress: ProgressRecord) -> None:
+    """Record how far a stage is, in place of what was recorded before.
+
+    Raises
+    ------
+    StoreError
+        Where the store refuses.
+    """
+    _write(store, layout.progress(run, progress.stage), progress)
+
+
+def read_progress(store: Store, run: str, stage: str) -> ProgressRecord | None:
+    """Return what was last heard of a stage, None where it has never run.
+
+    Raises
+    ------
+    StoreError
+        Where the record is damaged, or the store refuses.
+    """
+    try:
+        return _read(store, layout.progress(run, stage), _PROGRESS)
+    except KeyMissing:
+        return None
+
+
 def list_runs(store: Store) -> list[str]:
     """Return the names of the runs in a store, sorted."""
     return store.folders(layout.runs())
@@ -202,7 +262,7 @@ def delete_run(store: Store, run: str) -> None:
     store.delete_prefix(layout.run_prefix(run))
 
 
-def _write(store: Store, key: str, record: Manifest | Receipt) -> None:
+def _write(store: Store, key: str, record: Manifest | Receipt | ProgressRecord) -> None:
     store.write(key, canonical_json(asdict(record), indent=2).encode())
 
 

@@ -3,7 +3,7 @@ import logging
 
 import pytest
 
-from actors.progress import Progress, duration
+from actors.progress import Progress, Snapshot, duration, told
 
 
 class Clock:
@@ -93,3 +93,19 @@ def test_a_negative_total_is_refused() -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_listener_is_told_at_the_start_now_and_then_and_at_the_end() -> None:
+    heard: list[Snapshot] = []
+    clock = Clock()
+    with told(heard.append), Progress(40, "predict", stream=io.StringIO(), clock=clock, before=2) as progress:
+        for _ in range(40):
+            clock.now += 1.0
+            progress.advance(note="demo:A")
+    assert [(one.done, one.seconds, one.ended) for one in heard] == [
+        (0, 0.0, False), (10, 10.0, False), (20, 20.0, False), (30, 30.0, False), (40, 40.0, True),
+    ]  # fmt: skip
+    assert {(one.name, one.unit, one.before, one.total) for one in heard} == {("predict", "tickers", 2, 40)}
+    with Progress(1, "train", stream=io.StringIO(), clock=clock) as progress:
+        progress.advance()
+    assert len(heard) == 5
