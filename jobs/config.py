@@ -123,7 +123,7 @@ class Train(Section):
     """Passes without a better score before training stops."""
     watch: Literal["log_loss", "macro_f1"] = "log_loss"
     """Score on the validate part that training stops by, and whose best pass is kept."""
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine"] = "cosine"
     """How the learning rate runs over the passes: level, or down half a cosine to nearly 0."""
     warmup: int = Field(default=0, ge=0)
     """Passes over which the learning rate first rises."""
