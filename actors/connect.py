@@ -116,6 +116,9 @@ def _start(cpus: int | None, dashboard: bool) -> None:
         raise ValueError(f"cpus is {cpus}; allowed is 1 or more, or None for all of this machine's.")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     python_path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+    runtime_env: dict[str, Any] = {"env_vars": {**WORKER_VARIABLES, "PYTHONPATH": python_path}}
+    if dashboard:
+        runtime_env["worker_process_setup_hook"] = _name_this_ray
     with _constants(LOCAL_CONSTANTS):
         ray.init(
             address="local",
@@ -125,8 +128,13 @@ def _start(cpus: int | None, dashboard: bool) -> None:
             include_dashboard=dashboard,
             log_to_driver=False,  # what goes wrong in a shard comes back as its outcome
             logging_level=logging.ERROR,
-            runtime_env={"env_vars": {**WORKER_VARIABLES, "PYTHONPATH": python_path}},
+            runtime_env=runtime_env,
         )
+
+
+def _name_this_ray() -> None:
+    """Called in each worker at its start: where several Rays run on a machine, the dashboard's clients give up else."""
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
 
 
 def _join(address: str, cpus: int | None) -> None:

@@ -8,7 +8,7 @@ from actors.connect import connect
 from actors.fan_out import fan_out
 from tests.actors import resumable
 
-SHARDS = 40
+SHARDS = 24
 
 
 def write(shard: int, directory: Path) -> int:

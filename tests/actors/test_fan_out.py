@@ -152,6 +152,8 @@ def drive(directory: Path, stop_after: int | None, stop: signal.Signals | None) 
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        # whoever runs the tests in the background has Ctrl-C ignored, and that is inherited
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as driver:
         missing = {int(shard) for shard in driver.stdout.readline().split()[1:]}
         for count, _ in enumerate(driver.stdout, start=1):

@@ -1,5 +1,6 @@
 """A small market on disk, and a way to run jobs without a cluster."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -38,7 +39,8 @@ def kill_once(command: list[str], there: Callable[[], object], seconds: float) -
             assert process.poll() is None, "the run ended before it could be killed"
             time.sleep(0.02)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 

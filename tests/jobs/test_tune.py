@@ -1,5 +1,7 @@
 """Tuning on a small market, by both algorithms, and a training that takes the best over."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from quant.schemas import TUNING
 from storage import layout
 from storage.tables import read_table
 from tests.actors import nesting, tunable
+from tests.conftest import ROOT
 from tests.jobs.conftest import make_context, serially, write_market
 
 SETTINGS: dict[str, Any] = {
@@ -106,7 +109,25 @@ def test_a_trial_may_have_several_workers(labelled: Context):
     assert states(labelled) == []
 
 
+@pytest.fixture
+def another_ray() -> Iterator[None]:
+    """A Ray of somebody else on this machine, with which ours must not be mistaken."""
+    code = (
+        "import sys; from actors.connect import connect\n"
+        "with connect('local', 1): print('up', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        yield
+        process.stdin.close()
+
+
 @pytest.mark.ray
+@pytest.mark.usefixtures("another_ray")
 def test_the_ranks_of_a_stopped_trial_make_room_for_the_next(labelled: Context, tmp_path: Path):
     study = tunable.study(tmp_path, objective=nesting.climb)
     results = run_asha(study, Resources(cpus=0.01, concurrent=1, reuse=False), trials=3)
