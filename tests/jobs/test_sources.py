@@ -89,7 +89,7 @@ def test_a_name_in_nobodys_form_is_its_own_ticker(tmp_path: Path):
         ("BTC_USDT-15m.json", b"[[1, 2", r"is not a readable json file"),
         ("BTC_USDT-15m.json", b"{}", r"is not freqtrade's JSON"),
         ("BTC_USDT-15m.json", b"<html></html>", r"is not a readable json file"),
-        ("BTC_USDT-15m.json.gz", gzip.compress(b"[[1,2,3,4,5,6]]")[:-6], r"is not a readable json file"),
+        ("BTC_USDT-15m.json.gz", gzip.compress(b"[[1,2,3,4,5,6]]", mtime=0)[:-6], r"is not a readable json file"),
         ("BTC_USDT-15m.feather", b"version https://git-lfs.github.com/spec/v1\n", r"is a git-LFS pointer"),
         ("BTC_USDT-15m.feather", b"ARROW1", r"is not a readable feather file"),
     ],
