@@ -34,8 +34,9 @@ def map_actors(
 
     Each actor calls `factory()` once and then what that returned for one shard after another. An exception raised
     for a shard is an outcome and is not retried; the actor goes on. An actor that dies is replaced, and the shard
-    that it was at is handled again, up to `retries` times. An actor whose factory raises, or dies at every retry,
-    is given up; with the last one given up, the shards that are left get its error.
+    that it was at is handled again, up to `retries` times; so is one whose result was still on its way. An actor
+    whose factory raises, or dies at every retry, is given up; with the last one given up, the shards that are left
+    get its error.
 
     At most two shards are in flight an actor. Closing the generator, an exception or Ctrl-C in the driver included,
     ends the actors.

@@ -21,9 +21,12 @@ _listeners: list[Listener] = []
 
 @dataclass(frozen=True)
 class Snapshot:
-    """How far a stage is: `done` of `total`, beside those done `before` it was resumed, after so many seconds."""
+    """How far a stage is: `done` of `total`, beside those done `before` it was resumed, after so many seconds.
 
-    name: str
+    `stopped` says that an error or an interrupt ended it.
+    """
+
+    stage: str
     unit: str
     before: int
     total: int
@@ -31,7 +34,7 @@ class Snapshot:
     failed: int
     seconds: float
     note: str
-    ended: bool
+    stopped: bool
 
 
 @contextmanager
@@ -116,22 +119,22 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
         self._write(_last_line(self, self._elapsed(), stopped=kind is not None))
-        self._tell(ended=True)
+        self._tell(stopped=kind is not None)
 
-    def _tell(self, *, ended: bool = False) -> None:
+    def _tell(self, *, stopped: bool = False) -> None:
         self._told = self._clock()
         for listener in _listeners:
             listener(
                 Snapshot(
-                    name=self.name,
+                    stage=self.name,
                     unit=self.unit,
                     before=self.before,
                     total=self.total,
                     done=self.done,
                     failed=self.failed,
-                    seconds=self._elapsed(),
+                    seconds=round(self._elapsed(), 3),
                     note=self._note,
-                    ended=ended,
+                    stopped=stopped,
                 )
             )
 

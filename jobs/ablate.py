@@ -15,7 +15,7 @@ import pandas as pd
 
 from jobs import evaluate, features, ingest, labels, market, predict, report, train
 from jobs.config import RunConfig
-from jobs.stage import Context, Stage, require, stage_fingerprint, unchanged, write_whole
+from jobs.stage import Context, Stage, require, stage_fingerprint, up_to_date, write_whole
 from quant.network import ARCHITECTURES
 from quant.schemas import ABLATIONS, EVALUATION, frame
 from storage.manifest import Manifest, read_manifest
@@ -65,7 +65,7 @@ def run(context: Context) -> Manifest:
     if context.config.signals or context.config.model or context.config.rejudge:
         raise AblateError("ablate: this run trained no model of its own (signals, model or rejudge is set)")
     settings = {"changes": changes(context.config)}
-    if done := unchanged(context, STAGE, stage_fingerprint(context, STAGE, settings)):
+    if done := up_to_date(context, STAGE, stage_fingerprint(context, STAGE, settings)):
         return done
     rows = rows_of(context, AS_CONFIGURED, {})
     for number, (name, change) in enumerate(settings["changes"].items(), start=1):

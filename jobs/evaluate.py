@@ -19,7 +19,7 @@ from actors.fan_out import Outcome, fan_out
 from actors.sharding import shards
 from jobs import market
 from jobs.dataset import load
-from jobs.stage import Context, FanOut, Stage, require, stage_fingerprint, unchanged, write_whole
+from jobs.stage import Context, FanOut, Stage, require, stage_fingerprint, up_to_date, write_whole
 from quant import baselines
 from quant import evaluation_tables as tables
 from quant.decision import CLASSES
@@ -91,7 +91,7 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
         "choose": [str(task.choose.start), str(task.choose.end)],
         "span_days": task.span_days,
     }
-    if done := unchanged(context, STAGE, stage_fingerprint(context, STAGE, settings)):
+    if done := up_to_date(context, STAGE, stage_fingerprint(context, STAGE, settings)):
         return done
     found = judge(task, fan_out) if context.config.evaluate.enabled else _Found(reason="evaluate.enabled is false")
     frames = {

@@ -11,6 +11,7 @@ import logging
 import pkgutil
 import sys
 import tomllib
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -156,22 +157,7 @@ def execute(job: ModuleType, config: RunConfig) -> int:
 def keep(context: Context, snapshot: Snapshot) -> None:
     """Keep how far a stage is in the store, for `jobs.status`; a store that refuses is no reason to stop."""
     try:
-        write_progress(
-            context.store,
-            context.run,
-            ProgressRecord(
-                stage=snapshot.name,
-                unit=snapshot.unit,
-                before=snapshot.before,
-                total=snapshot.total,
-                done=snapshot.done,
-                failed=snapshot.failed,
-                seconds=round(snapshot.seconds, 3),
-                note=snapshot.note,
-                updated=now(),
-                ended=snapshot.ended,
-            ),
-        )
+        write_progress(context.store, context.run, ProgressRecord(**asdict(snapshot), updated=now()))
     except StoreError as error:
         logger.warning("progress is not kept: %s", error)
 

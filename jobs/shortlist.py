@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from jobs import exports
-from jobs.stage import Context, Stage, require, stage_fingerprint, unchanged, write_whole
+from jobs.stage import Context, Stage, require, stage_fingerprint, up_to_date, write_whole
 from quant import portfolio, selection
 from quant.metrics import daily_returns
 from quant.schemas import CORRELATIONS, EQUITY, PORTFOLIO, SHORTLIST, frame
@@ -23,7 +23,7 @@ STAGE = Stage("shortlist", 2, ("search", "placebo", "backtest"), (SHORTLIST, POR
 def run(context: Context) -> Manifest:
     """Bring the shortlist of the run, and its exports, up to date."""
     settings = context.config.shortlist.model_dump()
-    if done := unchanged(context, STAGE, stage_fingerprint(context, STAGE, settings)):
+    if done := up_to_date(context, STAGE, stage_fingerprint(context, STAGE, settings)):
         return done
     searched, judged = require(context, "search"), require(context, "backtest")
     chosen = {ticker: info["chosen"] for ticker, info in searched.tickers.items() if info["chosen"]}

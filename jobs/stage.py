@@ -138,9 +138,8 @@ def run_stage(
         If there were items and none came through.
     """
     identity = stage_fingerprint(context, stage, settings)
-    if done := unchanged(context, stage, identity):
+    if done := up_to_date(context, stage, identity):
         return done
-    delete_manifest(context.store, context.run, stage.name)
     _forget_others(context, stage, identity)
     receipts = read_receipts(context.store, context.run, stage.name, identity)
     finished = {ticker for receipt in receipts for ticker in receipt.items}
@@ -174,12 +173,13 @@ def write_whole(
 ) -> Manifest:
     """Write the tables that a stage has of the run as a whole, then its manifest, and return that.
 
+    Called by a stage that is not :func:`up_to_date`.
+
     Parameters
     ----------
     hashes
         Of results that are no tables, by name.
     """
-    delete_manifest(context.store, context.run, stage.name)
     written = {
         dataset: write_table(context.store, context.run, dataset, table.sort_values(list(dataset.key)))
         for dataset, table in frames.items()
@@ -201,13 +201,17 @@ def write_whole(
     return manifest
 
 
-def unchanged(context: Context, stage: Stage, identity: str) -> Manifest | None:
-    """Return the manifest of a stage that was completed with this identity and without failures, if it was."""
+def up_to_date(context: Context, stage: Stage, identity: str) -> Manifest | None:
+    """Return the manifest of a stage that was completed with this identity and without failures, if it was.
+
+    Any other manifest is removed: what the stage is about to overwrite must not be taken for that one's.
+    """
     done = read_manifest(context.store, context.run, stage.name)
-    if done is None or done.fingerprint != identity or done.failures:
-        return None
-    logger.info("%s: unchanged", stage.name)
-    return done
+    if done is not None and done.fingerprint == identity and not done.failures:
+        logger.info("%s: unchanged", stage.name)
+        return done
+    delete_manifest(context.store, context.run, stage.name)
+    return None
 
 
 def stage_fingerprint(context: Context, stage: Stage, settings: Mapping[str, Any]) -> str:

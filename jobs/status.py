@@ -13,7 +13,7 @@ from jobs import pipeline
 from jobs.stage import Context
 from storage.manifest import Manifest, ProgressRecord, list_runs, read_manifest, read_progress
 
-SILENT = 120.0  # seconds without a word after which a stage is taken for dead: twelve of them were due
+SILENT = 120.0  # seconds without a word after which that is said: the stage may be dead, or at a long epoch
 
 
 class NoRunError(ValueError):
@@ -80,7 +80,7 @@ def state(stage: str, manifest: Manifest | None, progress: ProgressRecord | None
     parts = [f"{progress.before + progress.done:,} of {progress.before + progress.total:,} {progress.unit}"]
     parts += [f"{progress.failed} failed"] if progress.failed else []
     parts += [rate(progress.done, progress.seconds)] if progress.done and progress.seconds > 0 else []
-    if progress.ended:
+    if progress.stopped:
         return State(stage, "stopped", ", ".join([*parts, f"at {progress.updated}; the same command goes on"]))
     if silent > SILENT:
         parts.append(f"no word for {duration(silent)}; if it was killed, the same command goes on")

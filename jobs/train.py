@@ -18,7 +18,7 @@ from actors.train import run_training
 from jobs import market
 from jobs.config import Train
 from jobs.dataset import TrainingData, load
-from jobs.stage import Context, Stage, require, stage_fingerprint, unchanged, write_whole
+from jobs.stage import Context, Stage, require, stage_fingerprint, up_to_date, write_whole
 from quant import decision, demo, network, training
 from storage import layout
 from storage.manifest import Manifest
@@ -60,7 +60,7 @@ def run(context: Context) -> Manifest:
         }
     )
     identity = stage_fingerprint(context, STAGE, settings)
-    if done := unchanged(context, STAGE, identity):
+    if done := up_to_date(context, STAGE, identity):
         return done
     if before:
         card = adopt(context, before)

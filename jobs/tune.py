@@ -17,7 +17,7 @@ from actors.tune import Resources, run_asha, run_hyperband
 from jobs import market
 from jobs.config import Span, Tune
 from jobs.dataset import TrainingData, load
-from jobs.stage import Context, Stage, stage_fingerprint, unchanged, write_whole
+from jobs.stage import Context, Stage, stage_fingerprint, up_to_date, write_whole
 from jobs.train import CHECKPOINT, learner_of, settings_of, training_tickers
 from quant import network, training
 from quant.samplers import Range
@@ -48,7 +48,7 @@ def run(context: Context) -> Manifest:
             "tune. Leave rejudge out."
         )
     settings = {**_settings(context), "tune": _decisive(context.config.tune)}
-    if done := unchanged(context, STAGE, stage_fingerprint(context, STAGE, settings)):
+    if done := up_to_date(context, STAGE, stage_fingerprint(context, STAGE, settings)):
         return done
     if context.store.url.startswith("memory://"):
         raise TuneError(

@@ -136,10 +136,10 @@ class ProgressRecord:
         Since then.
     seconds
         Since then, too.
+    stopped
+        Whether an error or an interrupt ended it.
     updated
         When, as ISO 8601 in UTC.
-    ended
-        Whether that was the last word, after the last unit or after an error.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -152,8 +152,8 @@ class ProgressRecord:
     failed: int
     seconds: float
     note: str
+    stopped: bool
     updated: str
-    ended: bool
 
 
 _MANIFEST = TypeAdapter(Manifest)

@@ -102,10 +102,15 @@ def test_a_listener_is_told_at_the_start_now_and_then_and_at_the_end() -> None:
         for _ in range(40):
             clock.now += 1.0
             progress.advance(note="demo:A")
-    assert [(one.done, one.seconds, one.ended) for one in heard] == [
-        (0, 0.0, False), (10, 10.0, False), (20, 20.0, False), (30, 30.0, False), (40, 40.0, True),
+    assert [(one.done, one.seconds, one.stopped) for one in heard] == [
+        (0, 0.0, False), (10, 10.0, False), (20, 20.0, False), (30, 30.0, False), (40, 40.0, False),
     ]  # fmt: skip
-    assert {(one.name, one.unit, one.before, one.total) for one in heard} == {("predict", "tickers", 2, 40)}
+    assert {(one.stage, one.unit, one.before, one.total) for one in heard} == {("predict", "tickers", 2, 40)}
+    with pytest.raises(KeyboardInterrupt), told(heard.append), Progress(2, "train", stream=io.StringIO()) as progress:
+        progress.advance()
+        raise KeyboardInterrupt
+    assert (heard[-1].stage, heard[-1].done, heard[-1].stopped) == ("train", 1, True)
+    count = len(heard)
     with Progress(1, "train", stream=io.StringIO(), clock=clock) as progress:
         progress.advance()
-    assert len(heard) == 5
+    assert len(heard) == count

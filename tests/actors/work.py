@@ -91,6 +91,9 @@ class Squarer:
     def __call__(self, shard: int) -> tuple[int, int]:
         first = note(self.directory, shard) == 1
         if (shard == 2 and first) or shard == 4:
+            time.sleep(
+                0.5
+            )  # what was handled before has reached the driver; a result on its way is lost with the actor
             os._exit(1)
         if shard == 3:
             raise KeyError("no such ticker")

@@ -9,7 +9,18 @@ import pandas as pd
 import pytest
 
 from actors.outcome import Outcome, ShardError
-from jobs.stage import AllFailedError, Context, Item, Produced, Stage, StageMissingError, plain, require, run_stage
+from jobs.stage import (
+    AllFailedError,
+    Context,
+    Item,
+    Produced,
+    Stage,
+    StageMissingError,
+    plain,
+    require,
+    run_stage,
+    up_to_date,
+)
 from quant.schemas import LABELS
 from storage import layout
 from storage.manifest import read_manifest, read_receipts
@@ -148,6 +159,14 @@ def test_the_manifest_is_written_last(toy: Context, monkeypatch: pytest.MonkeyPa
     run(toy)
     assert written[-1] == layout.manifest("first", "toy")
     assert sum("data.parquet" in key for key in written) == 5
+
+
+def test_what_is_about_to_be_overwritten_is_no_longer_complete(toy: Context):
+    """Else a stage killed half-way would leave new files under the old manifest, for the old settings to find."""
+    done = run(toy)
+    assert up_to_date(toy, STAGE, done.fingerprint) == done
+    assert up_to_date(toy, STAGE, "another") is None
+    assert read_manifest(toy.store, toy.run, STAGE.name) is None
 
 
 def test_plain_values_are_jsons():

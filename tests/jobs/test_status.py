@@ -57,7 +57,7 @@ def test_what_was_done_before_a_stop_is_counted_when_it_goes_on(stopped: Context
         predict.run(stopped, fan_out=serially)
     record = read_progress(stopped.store, stopped.run, "predict")
     assert record is not None
-    assert (record.before, record.total, record.done, record.ended) == (1, 3, 3, True)
+    assert (record.before, record.total, record.done, record.stopped) == (1, 3, 3, False)
     assert shown(stopped)["predict"].word == "done"
 
 
@@ -81,7 +81,7 @@ def test_rate_and_time_left_are_those_since_the_last_word():
     moment = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
     record = ProgressRecord(
         stage="search", unit="tickers", before=100, total=300, done=75, failed=2, seconds=25.0, note="demo:A",
-        updated=(moment - datetime.timedelta(seconds=5)).isoformat(), ended=False,
+        updated=(moment - datetime.timedelta(seconds=5)).isoformat(), stopped=False,
     )  # fmt: skip
     expected = status.State("search", "runs", "175 of 400 tickers, 2 failed, 3.0/s, 1 min 10 s left, demo:A")
     assert status.state("search", None, record, moment) == expected
