@@ -163,9 +163,10 @@ def test_the_ablations_show_the_leak_of_the_labels(real: Context):
     with connect(None, 2):
         ablate.run(replace(real, config=chosen))
     found = read_table(real.store, real.run, ABLATIONS).set_index(["variant", "model", "statistic"])
-    for model in ("cnn", "logistic", "boosting"):
+    # two epochs of eight filters learn some of the leak, the simple models nearly all of it
+    for model, known in (("cnn", 0.6), ("logistic", 0.9), ("boosting", 0.9)):
         honest, seed = (found.loc[(name, model, "direction_auc")] for name in ("as_configured", "other_alignment"))
-        assert seed["low"] > honest["high"] + 0.2, model
+        assert seed["low"] > max(known, honest["high"]), model
         assert honest["low"] < 0.56
     assert "With one thing changed" in real.store.read(layout.report(real.run)).decode()
     assert require(real, "ablate").config["changes"] == {"other_alignment": {"labels": {"alignment": "seed"}}}
