@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks.train_throughput
     .venv/bin/python -m benchmarks.train_throughput --ray --architecture cnn_tuned --filters 16 --dense 100
-    KERAS_BACKEND=jax python -m benchmarks.train_throughput  # or torch; no TensorFlow is needed
+    KERAS_BACKEND=jax python -m benchmarks.train_throughput  # or torch; Keras, pandas and no TensorFlow are needed
 
 On any backend it times `model.fit` on windows in memory. On TensorFlow it does so turn by turn with this project's
 training: the whole loop on the same windows, its step on batches in memory, the step on windows that are cut from the
@@ -23,7 +23,7 @@ from typing import Any
 import keras
 import numpy as np
 
-if not __package__:  # run by its path, on a machine that has nothing but this checkout and Keras
+if not __package__:  # run by its path, on a machine that has little but this checkout, Keras and pandas
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from quant import network, training
