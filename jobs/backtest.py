@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from jobs import compiled, market
+from jobs.config import RunConfig
 from jobs.market import Stretch
+from jobs.rates import Rate, share
 from jobs.search import costs, tested
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, require, run_stage
 from quant import bracket, engine, metrics, portfolio, selection, statistics
@@ -20,7 +22,7 @@ from quant.splits import Part
 from quant.statistics import Floats
 from storage.manifest import Manifest
 
-STAGE = Stage("backtest", 2, ("ingest", "predict", "search"), (TRADES, METRICS, EQUITY), seconds_per_row=2e-5)
+STAGE = Stage("backtest", 2, ("ingest", "predict", "search"), (TRADES, METRICS, EQUITY))
 BOOTSTRAP_SEED = 7
 
 
@@ -31,12 +33,12 @@ class MismatchError(RuntimeError):
 def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
     """Bring the judged backtests of the run up to date."""
     part = market.parts(context, market.of(context))["judge"]
-    searched = require(context, "search")
+    searched, predicted = require(context, "search"), require(context, "predict")
     return run_stage(
         context,
-        STAGE,
+        stage(context.config),
         [
-            Item(ticker, payload=info["chosen"], weight=float(info["rows"]))
+            Item(ticker, payload=info["chosen"], rows=float(predicted.tickers[ticker]["rows"]))
             for ticker, info in sorted(searched.tickers.items())
         ],
         produce,
@@ -49,6 +51,11 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
         extra=part,
         fan_out=fan_out,
     )
+
+
+def stage(config: RunConfig) -> Stage:
+    """The stage with its cost, nearly all of which is backtesting.py's own run."""
+    return replace(STAGE, rate=Rate(5e-3, 1e-6 + share(config, "judge") * 2e-5, requests=5))
 
 
 def produce(context: Context, item: Item, part: Part) -> Produced:

@@ -19,6 +19,7 @@ from actors.fan_out import Outcome, fan_out
 from actors.sharding import shards
 from jobs import market
 from jobs.dataset import load
+from jobs.rates import Meter, Rate
 from jobs.stage import Context, FanOut, Stage, require, stage_fingerprint, up_to_date, write_whole
 from quant import baselines
 from quant import evaluation_tables as tables
@@ -36,7 +37,7 @@ STAGE = Stage(
     1,
     ("ingest", "features", "labels", "train", "predict"),
     (EVALUATION, EVALUATION_CURVES, EVALUATION_GROUPS),
-    seconds_per_row=2e-6,
+    rate=Rate(ticker=5e-2, row=4e-6, start=20.0),
 )
 FITTED = ("boosting", "logistic")  # the slow one first
 CURVES, MONTHS = "curves", "months"
@@ -93,6 +94,7 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
     }
     if done := up_to_date(context, STAGE, stage_fingerprint(context, STAGE, settings)):
         return done
+    meter = Meter()
     found = judge(task, fan_out) if context.config.evaluate.enabled else _Found(reason="evaluate.enabled is false")
     frames = {
         EVALUATION: frame(EVALUATION, found.statistics),
@@ -107,7 +109,7 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
         "confusions": found.confusions,
         "left_out": found.left_out,
     }
-    return write_whole(context, STAGE, settings, frames, failures=found.failures, details=details)
+    return write_whole(context, STAGE, settings, frames, failures=found.failures, details=details, usage=meter.usage())
 
 
 @dataclass
@@ -289,7 +291,7 @@ def _pieces(task: Task, fitted: tuple[str, ...]) -> list[Shard]:
     known = require(task.context, "labels").tickers
     names = [ticker for ticker in sorted(predicted) if ticker in known]
     weights = [float(predicted[ticker]["rows"]) for ticker in names]
-    groups = shards(names, weights, workers=task.context.workers, seconds_per_weight=STAGE.seconds_per_row)
+    groups = shards(names, weights, workers=task.context.workers, seconds_per_weight=STAGE.rate.row)
     return [*(Shard(name) for name in fitted), Shard(CNN), *(Shard("tickers", tuple(group)) for group in groups)]
 
 

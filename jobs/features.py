@@ -3,15 +3,20 @@
 python -m jobs.features --config run.toml --store URL --run NAME
 """
 
+from dataclasses import replace
+
 import pandas as pd
 
 from jobs import market
+from jobs.config import RunConfig
+from jobs.rates import Rate
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, items_of, run_stage
 from quant import features
 from quant.schemas import FEATURES
 from storage.manifest import Manifest
 
 STAGE = Stage("features", 1, ("ingest",), (FEATURES,))
+ROW_SECONDS = {"pattern8": 5e-7, "pattern8_relative": 5e-7, "ta193": 8e-6, "ta193_relative": 8e-6}
 
 
 def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
@@ -19,11 +24,20 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
     name = context.config.features.set
     return run_stage(
         context,
-        STAGE,
+        stage(context.config),
         items_of(market.of(context)),
         produce,
         settings={"set": name, "versions": features.versions(name)},
         fan_out=fan_out,
+    )
+
+
+def stage(config: RunConfig) -> Stage:
+    """The stage with its cost, which grows with the columns of the set."""
+    columns = len(features.columns(config.features.set))
+    return replace(
+        STAGE,
+        rate=Rate(5e-3, ROW_SECONDS[config.features.set], requests=2, read_row=40, written_row=4 * columns),
     )
 
 

@@ -25,7 +25,7 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
     file = rows.read(url, "signal")
     given = file.named(list(ingested.tickers))
     items = [
-        Item(ticker, payload=given.pop(ticker, NONE), weight=float(info["rows"]))
+        Item(ticker, payload=given.pop(ticker, NONE), rows=float(info["rows"]))
         for ticker, info in sorted(ingested.tickers.items())
     ]
     # tickers that the market lacks stay as items of their own, so that each becomes a named failure

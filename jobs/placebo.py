@@ -8,15 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 from jobs import compiled, market
+from jobs.config import RunConfig
 from jobs.market import Stretch
-from jobs.search import seconds_per_row, tested, tune
+from jobs.rates import Rate
+from jobs.search import replay_seconds, tested, tune
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, items_of, require, run_stage
 from quant import placebo, statistics
 from quant.schemas import PLACEBOS, frame
 from quant.splits import Part
 from storage.manifest import Manifest
 
-STAGE = Stage("placebo", 1, ("ingest", "predict"), (PLACEBOS,), seconds_per_row=2e-5)
+STAGE = Stage("placebo", 1, ("ingest", "predict"), (PLACEBOS,))
 KINDS = ("shuffled", "walk")
 # what the shortlist needs of each search, kept in the manifest so that it needs no round trip a ticker
 KEPT = (
@@ -29,10 +31,9 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
     """Bring the placebos of the run up to date."""
     parts = market.parts(context, market.of(context))
     choose, judge = parts["choose"], parts["judge"]
-    searches = len(KINDS) * context.config.placebo.repetitions
     return run_stage(
         context,
-        replace(STAGE, seconds_per_row=STAGE.seconds_per_row + seconds_per_row(context.config.search, searches)),
+        stage(context.config),
         items_of(require(context, "predict")) if context.config.placebo.repetitions else [],
         produce,
         settings={
@@ -44,6 +45,13 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
         extra=(choose, judge),
         fan_out=fan_out,
     )
+
+
+def stage(config: RunConfig) -> Stage:
+    """The stage with its cost: so many searches on made-up bars or signals, and a test of each."""
+    searches = len(KINDS) * config.placebo.repetitions
+    each = 6e-4 + 3e-4 * searches
+    return replace(STAGE, rate=Rate(each, 1e-6 + searches * (2e-7 + replay_seconds(config)), requests=3))
 
 
 def produce(context: Context, item: Item, parts: tuple[Part, Part]) -> Produced:

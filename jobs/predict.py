@@ -17,6 +17,8 @@ import pandas as pd
 from actors.outcome import Outcome
 from actors.pool import map_actors
 from jobs import market, own_signals
+from jobs.config import RunConfig
+from jobs.rates import Rate
 from jobs.stage import Context, FanOut, Item, Produced, ShardJob, Stage, items_of, require, run_stage
 from jobs.train import MODEL, SCALER
 from quant import decision, network, windows
@@ -31,7 +33,7 @@ from storage.manifest import Manifest, Receipt
 from storage.store import open_store
 from storage.tables import read_table
 
-STAGE = Stage("predict", 1, ("ingest", "features", "train"), (SIGNALS,), seconds_per_row=4e-5)
+STAGE = Stage("predict", 1, ("ingest", "features", "train"), (SIGNALS,))
 
 logger = logging.getLogger("assay")
 
@@ -66,7 +68,7 @@ def run(context: Context, fan_out: FanOut | None = None) -> Manifest:
     task = Task(parts, market.calendar(context, ingested), threshold)
     return run_stage(
         context,
-        replace(STAGE, inputs=("ingest", "features")) if own else STAGE,
+        replace(stage(context.config), inputs=("ingest", "features")) if own else stage(context.config),
         items_of(require(context, "features")),
         produce,
         settings={
@@ -78,6 +80,12 @@ def run(context: Context, fan_out: FanOut | None = None) -> Manifest:
         extra=task,
         fan_out=fan_out or through_actors,
     )
+
+
+def stage(config: RunConfig) -> Stage:
+    """The stage with its cost: the network's view of every window of the choose and judge parts."""
+    share = config.split.choose + config.split.judge
+    return replace(STAGE, rate=Rate(5e-3, 1e-6 + share * 4e-5, requests=2, memory=2.9e9, start=15.0))
 
 
 def through_actors(

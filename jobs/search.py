@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from jobs import compiled, market
-from jobs.config import Search
+from jobs.config import RunConfig, Search
 from jobs.market import Stretch
+from jobs.rates import Rate, share
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, items_of, require, run_stage
 from quant import engine, samplers, search, statistics, tuning
 from quant.costs import Costs
@@ -26,8 +27,7 @@ from quant.tuning import Goal, Tuned
 from storage.manifest import Manifest
 from storage.tables import read_table
 
-STAGE = Stage("search", 4, ("ingest", "predict"), (TRIALS, FOLDS), seconds_per_row=1e-6)
-STATISTICS = 6e-9  # seconds a bar and trial
+STAGE = Stage("search", 4, ("ingest", "predict"), (TRIALS, FOLDS))
 TUNED_BEFORE = 0.4  # share of the choose part that comes before the first test of the walk-forward
 
 
@@ -48,7 +48,7 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
     part, folds = parts(context)
     return run_stage(
         context,
-        replace(STAGE, seconds_per_row=seconds_per_row(settings, 1 + settings.folds) + STATISTICS * settings.trials),
+        stage(context.config),
         items_of(require(context, "predict")),
         produce,
         settings={
@@ -61,11 +61,18 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
     )
 
 
-def seconds_per_row(settings: Search, searches: int) -> float:
-    """About what so many searches over a ticker cost for each of its bars, as measured: shards are sized by it."""
+def stage(config: RunConfig) -> Stage:
+    """The stage with its cost: the search, one for each fold, and the statistics of its trials."""
+    searches = 1 + config.search.folds
+    return replace(STAGE, rate=Rate(5e-3, 1e-6 + searches * replay_seconds(config), requests=4))
+
+
+def replay_seconds(config: RunConfig) -> float:
+    """Seconds of a search for each row of a ticker's signals, of which the choose part is replayed."""
+    settings = config.search
     replay = 4e-8 if settings.policy == "stack" else 4e-9
     model = 2e-7 if settings.sampler == "tpe" else 0.0  # 4 ms a trial, over the bars of a ticker
-    return STAGE.seconds_per_row + searches * settings.trials * (replay + model)
+    return share(config, "choose") * settings.trials * (replay + model)
 
 
 def parts(context: Context) -> tuple[Part, Folds]:

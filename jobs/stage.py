@@ -19,6 +19,7 @@ from actors.fan_out import Outcome, fan_out
 from actors.progress import Progress
 from actors.sharding import shards
 from jobs.config import RunConfig
+from jobs.rates import Meter, Rate
 from quant.schemas import Dataset
 from storage import layout
 from storage.hashing import combine, fingerprint
@@ -27,6 +28,7 @@ from storage.manifest import (
     Manifest,
     Receipt,
     TableResult,
+    Usage,
     delete_manifest,
     delete_receipts,
     read_manifest,
@@ -45,6 +47,16 @@ class StageMissingError(ValueError):
     """A job was asked to run before the stage that it reads from."""
 
 
+class NotDone(Exception):  # noqa: N818  an answer to `jobs.plan`, not an error
+    """A stage is not up to date; raised only where it is asked and not to be run."""
+
+    def __init__(self, stage: "Stage", identity: str) -> None:
+        """Takes the stage as it would run, with its cost."""
+        super().__init__(stage.name)
+        self.stage = stage
+        self.identity = identity
+
+
 class AllFailedError(ValueError):
     """No ticker came through a stage."""
 
@@ -53,12 +65,14 @@ class AllFailedError(ValueError):
 class Context:
     """What a shard needs wherever it runs.
 
-    ``workers`` is how many tasks run side by side: it sizes shards and never changes a result.
+    ``workers`` is how many tasks run side by side: it sizes shards and never changes a result. Where ``planned`` is
+    set, a stage that is not up to date raises `NotDone` in place of being done.
     """
 
     config: RunConfig
     store: Store
     workers: int = 1
+    planned: bool = False
 
     @property
     def run(self) -> str:
@@ -78,24 +92,24 @@ class Stage:
         Stages whose manifests must exist, and whose results enter the fingerprint.
     outputs
         Datasets that the stage writes for every ticker.
-    seconds_per_row
-        Measured cost of a row of a ticker, from which shards are sized.
+    rate
+        What a ticker and a row of it cost, as measured: shards are sized by it, and runs planned.
     """
 
     name: str
     version: int
     inputs: tuple[str, ...]
     outputs: tuple[Dataset, ...]
-    seconds_per_row: float = 2e-6
+    rate: Rate = field(default_factory=Rate)
 
 
 @dataclass(frozen=True)
 class Item:
-    """One unit of work: a ticker, what it is read from, and how heavy it is beside the others."""
+    """One unit of work: a ticker, what it is read from, and about how many rows it has."""
 
     ticker: str
     payload: Any = None
-    weight: float = 1.0
+    rows: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -113,7 +127,7 @@ FanOut = Callable[..., Iterator[Outcome[list[Item], Receipt]]]
 def run_stage(
     context: Context,
     stage: Stage,
-    items: Sequence[Item],
+    items: Sequence[Item] | Callable[[], Sequence[Item]],
     produce: Produce,
     *,
     settings: Mapping[str, Any],
@@ -125,6 +139,8 @@ def run_stage(
 
     Parameters
     ----------
+    items
+        Or a function that finds them, called only where the stage is not up to date.
     produce
         Called in a worker for each item with the context, the item and ``extra``; importable by name.
     settings
@@ -137,9 +153,11 @@ def run_stage(
     AllFailedError
         If there were items and none came through.
     """
-    identity = stage_fingerprint(context, stage, settings)
+    inputs = inputs_of(context, stage)
+    identity = _fingerprint(stage, settings, inputs)
     if done := up_to_date(context, stage, identity):
         return done
+    items = items() if callable(items) else items
     _forget_others(context, stage, identity)
     receipts = read_receipts(context.store, context.run, stage.name, identity)
     finished = {ticker for receipt in receipts for ticker in receipt.items}
@@ -148,7 +166,7 @@ def run_stage(
         logger.info("%s: resuming, %d of %d tickers were done before", stage.name, len(finished), len(items))
     job = ShardJob(context, stage, identity, produce, extra)
     fresh = _spread(job, missing, fan_out, before=len(finished))
-    manifest = _manifest(context, stage, identity, settings, [*receipts, *fresh], details or {})
+    manifest = _manifest(stage, identity, settings, inputs, [*receipts, *fresh], details or {})
     if items and not manifest.tickers:
         first = manifest.failures[0]
         raise AllFailedError(
@@ -170,6 +188,7 @@ def write_whole(
     hashes: Mapping[str, str] | None = None,
     failures: Sequence[Failure] = (),
     details: Mapping[str, Any] | None = None,
+    usage: Usage = Usage(),  # noqa: B008  (frozen)
 ) -> Manifest:
     """Write the tables that a stage has of the run as a whole, then its manifest, and return that.
 
@@ -184,18 +203,20 @@ def write_whole(
         dataset: write_table(context.store, context.run, dataset, table.sort_values(list(dataset.key)))
         for dataset, table in frames.items()
     }
+    inputs = inputs_of(context, stage)
     manifest = Manifest(
         stage=stage.name,
-        fingerprint=stage_fingerprint(context, stage, settings),
+        fingerprint=_fingerprint(stage, settings, inputs),
         config=dict(settings),
         versions=_versions(stage),
-        inputs={name: require(context, name).result_hash for name in stage.inputs},
+        inputs=inputs,
         tickers={},
         rows={dataset.name: table.rows for dataset, table in written.items()},
         hashes={dataset.name: table.hash for dataset, table in written.items()} | dict(hashes or {}),
         failures=list(failures),
         created=now(),
         details=plain(details or {}),
+        usage=usage,
     )
     write_manifest(context.store, context.run, manifest)
     return manifest
@@ -208,20 +229,32 @@ def up_to_date(context: Context, stage: Stage, identity: str) -> Manifest | None
     """
     done = read_manifest(context.store, context.run, stage.name)
     if done is not None and done.fingerprint == identity and not done.failures:
-        logger.info("%s: unchanged", stage.name)
+        if not context.planned:
+            logger.info("%s: unchanged", stage.name)
         return done
+    if context.planned:
+        raise NotDone(stage, identity)
     delete_manifest(context.store, context.run, stage.name)
     return None
 
 
 def stage_fingerprint(context: Context, stage: Stage, settings: Mapping[str, Any]) -> str:
     """Identity of a stage: its name, version, settings, output schemas and its inputs' results."""
+    return _fingerprint(stage, settings, inputs_of(context, stage))
+
+
+def inputs_of(context: Context, stage: Stage) -> dict[str, str]:
+    """Result hash of every stage that this one reads."""
+    return {name: require(context, name).result_hash for name in stage.inputs}
+
+
+def _fingerprint(stage: Stage, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
     return fingerprint(
         {
             "stage": stage.name,
             "version": stage.version,
             "schemas": {dataset.name: dataset.version for dataset in stage.outputs},
-            "inputs": {name: require(context, name).result_hash for name in stage.inputs},
+            "inputs": dict(inputs),
             "settings": dict(settings),
         }
     )
@@ -246,8 +279,8 @@ def require(context: Context, stage: str) -> Manifest:
 
 
 def items_of(manifest: Manifest) -> list[Item]:
-    """One item for each ticker that came through a stage, weighted by its rows."""
-    return [Item(ticker, weight=float(info.get("rows", 1))) for ticker, info in sorted(manifest.tickers.items())]
+    """One item for each ticker that came through a stage, with its rows."""
+    return [Item(ticker, rows=float(info.get("rows", 0))) for ticker, info in sorted(manifest.tickers.items())]
 
 
 @dataclass(frozen=True)
@@ -263,6 +296,7 @@ class ShardJob:
 
 def run_shard(items: list[Item], job: ShardJob) -> Receipt:
     """Process the tickers of one shard: a ticker that fails is a row of the receipt, and costs no other."""
+    meter = Meter()
     tables: dict[str, dict[str, TableResult]] = {}
     info: dict[str, dict[str, Any]] = {}
     failures: list[Failure] = []
@@ -278,7 +312,8 @@ def run_shard(items: list[Item], job: ShardJob) -> Receipt:
         else:
             tables[item.ticker] = {name: TableResult(table.rows, table.hash) for name, table in written.items()}
             info[item.ticker] = plain(produced.info)
-    receipt = Receipt(job.stage.name, job.identity, tables, info, failures)
+    expected = job.stage.rate.seconds(sum(item.rows for item in items), len(items))
+    receipt = Receipt(job.stage.name, job.identity, tables, info, failures, meter.usage(expected))
     write_receipt(job.context.store, job.context.run, receipt)
     return receipt
 
@@ -296,8 +331,8 @@ def plain(value: Any) -> Any:
 
 def _spread(job: ShardJob, items: Sequence[Item], fan_out: FanOut, before: int) -> list[Receipt]:
     name = job.stage.name
-    weights = [item.weight for item in items]
-    parts = shards(list(items), weights, workers=job.context.workers, seconds_per_weight=job.stage.seconds_per_row)
+    seconds = [job.stage.rate.seconds(item.rows) for item in items]
+    parts = shards(list(items), seconds, workers=job.context.workers, seconds_per_weight=1.0)
     receipts = []
     with Progress(len(items), name, before=before) as progress:
         for outcome in fan_out(run_shard, parts, name=name, shared=job, split=_singles):
@@ -320,10 +355,10 @@ def _singles(shard: list[Item]) -> list[list[Item]]:
 
 
 def _manifest(
-    context: Context,
     stage: Stage,
     identity: str,
     settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
     receipts: Sequence[Receipt],
     details: Mapping[str, Any],
 ) -> Manifest:
@@ -336,13 +371,14 @@ def _manifest(
         fingerprint=identity,
         config=dict(settings),
         versions=_versions(stage),
-        inputs={name: require(context, name).result_hash for name in stage.inputs},
+        inputs=dict(inputs),
         tickers={ticker: info[ticker] for ticker in sorted(tables)},
         rows={d.name: sum(entry[d.name].rows for entry in tables.values()) for d in stage.outputs},
         hashes={d.name: combine({t: entry[d.name].hash for t, entry in tables.items()}) for d in stage.outputs},
         failures=[failures[ticker] for ticker in sorted(failures)],
         created=now(),
         details=dict(details),
+        usage=sum((receipt.usage for receipt in receipts), Usage()),
     )
 
 

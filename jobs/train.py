@@ -18,6 +18,7 @@ from actors.train import run_training
 from jobs import market
 from jobs.config import Train
 from jobs.dataset import TrainingData, load
+from jobs.rates import Meter
 from jobs.stage import Context, Stage, require, stage_fingerprint, up_to_date, write_whole
 from quant import decision, demo, network, training
 from storage import layout
@@ -62,13 +63,16 @@ def run(context: Context) -> Manifest:
     identity = stage_fingerprint(context, STAGE, settings)
     if done := up_to_date(context, STAGE, identity):
         return done
+    meter = Meter()
     if before:
         card = adopt(context, before)
     else:
         tickers = training_tickers(context)
         logger.info("train: learning from %s", ", ".join(tickers))
         card = _train(context, identity, tickers)
-    manifest = write_whole(context, STAGE, settings, {}, hashes={"model": card["hash"]}, details=card)
+    manifest = write_whole(
+        context, STAGE, settings, {}, hashes={"model": card["hash"]}, details=card, usage=meter.usage()
+    )
     context.store.delete_prefix(layout.checkpoints(context.run, STAGE.name))
     return manifest
 

@@ -17,6 +17,7 @@ from actors.tune import Resources, run_asha, run_hyperband
 from jobs import market
 from jobs.config import Span, Tune
 from jobs.dataset import TrainingData, load
+from jobs.rates import Meter
 from jobs.stage import Context, Stage, stage_fingerprint, up_to_date, write_whole
 from jobs.train import CHECKPOINT, learner_of, settings_of, training_tickers
 from quant import network, training
@@ -55,6 +56,7 @@ def run(context: Context) -> Manifest:
             f"trials cannot keep their records in {context.store.url}, which their processes do not see; allowed: a "
             "path, file:// or s3://"
         )
+    meter = Meter()
     study = _study(context, settings["tickers"])
     _forget_others(context, study)
     results = _tuned(context, study)
@@ -70,7 +72,9 @@ def run(context: Context) -> Manifest:
         "best_epoch": chosen.best_epoch,
         "errors": {str(result.number): result.error for result in results if result.error},
     }
-    manifest = write_whole(context, STAGE, settings, {TUNING: frame(TUNING, rows)}, details=details)
+    manifest = write_whole(
+        context, STAGE, settings, {TUNING: frame(TUNING, rows)}, details=details, usage=meter.usage()
+    )
     logger.info("tune: the best of %d trials is %s", len(rows), _values(chosen.configuration))
     return manifest
 

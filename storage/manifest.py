@@ -4,6 +4,7 @@ A manifest exists exactly where the stage is complete. A receipt says what one s
 interrupted stage goes on with the rest.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, TypeVar
 
@@ -16,6 +17,8 @@ from storage.store import Store
 
 Scalar = str | int | float | bool | None
 Record = TypeVar("Record")
+
+RECEIPTS_AT_ONCE = 16
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -30,6 +33,47 @@ class Failure:
     stage: str
     error: str
     message: str
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What work has cost, for `jobs.plan` to learn from; it enters no hash.
+
+    Parameters
+    ----------
+    shards
+        Pieces that it was done in.
+    seconds
+        Of the workers, added up.
+    expected_seconds
+        What the rates in the code say of the same work.
+    requests, bytes_read, bytes_written
+        Of object storage, by the workers.
+    peak_bytes
+        Largest resident memory of a worker process.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    shards: int = 0
+    seconds: float = 0.0
+    expected_seconds: float = 0.0
+    requests: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    peak_bytes: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """Both together."""
+        return Usage(
+            shards=self.shards + other.shards,
+            seconds=self.seconds + other.seconds,
+            expected_seconds=self.expected_seconds + other.expected_seconds,
+            requests=self.requests + other.requests,
+            bytes_read=self.bytes_read + other.bytes_read,
+            bytes_written=self.bytes_written + other.bytes_written,
+            peak_bytes=max(self.peak_bytes, other.peak_bytes),
+        )
 
 
 @dataclass(frozen=True)
@@ -60,6 +104,8 @@ class Manifest:
         When, as ISO 8601 in UTC; it enters no hash.
     details
         Whatever else a reader of the run may want to know.
+    usage
+        What it cost to bring about; it enters no hash.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -75,6 +121,7 @@ class Manifest:
     failures: list[Failure]
     created: str
     details: dict[str, Any] = field(default_factory=dict)
+    usage: Usage = Usage()
 
     @property
     def result_hash(self) -> str:
@@ -106,6 +153,8 @@ class Receipt:
         By ticker, the figures for the manifest.
     failures
         The tickers of the shard that failed.
+    usage
+        What it cost; it enters no hash.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -115,6 +164,7 @@ class Receipt:
     items: dict[str, dict[str, TableResult]]
     info: dict[str, dict[str, Any]] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
+    usage: Usage = Usage()
 
     @property
     def tickers(self) -> list[str]:
@@ -216,7 +266,9 @@ def read_receipts(store: Store, run: str, stage: str, fingerprint: str) -> list[
         Where a receipt is damaged, or the store refuses.
     """
     keys = store.list(layout.receipts(run, stage, fingerprint))
-    receipts = (_read(store, key, _RECEIPT) for key in keys)
+    # side by side, since a store over a network answers each after some hundredths of a second
+    with ThreadPoolExecutor(RECEIPTS_AT_ONCE) as pool:
+        receipts = list(pool.map(lambda key: _read(store, key, _RECEIPT), keys))
     # the key holds only the beginning of the fingerprint
     return [receipt for receipt in receipts if receipt.fingerprint == fingerprint]
 

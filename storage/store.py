@@ -17,6 +17,7 @@ from storage.errors import KeyMissing, StoreError
 from storage.keys import checked, checked_prefix, flaw
 from storage.local import LocalBackend
 from storage.memory import MemoryBackend
+from storage.meter import count
 from storage.urls import Location, parse
 
 __all__ = ["KeyMissing", "Store", "StoreError", "open_store"]
@@ -65,7 +66,9 @@ class Store:
             Where the store has no such key.
         """
         with self._reported("read", checked(key, self.url)):
-            return self.backend.read(key)
+            data = self.backend.read(key)
+        count(bytes_read=len(data))
+        return data
 
     def open(self, key: str) -> BinaryIO:
         """Return a file to read parts of, for objects of which only a part is wanted; the caller closes it.
@@ -82,6 +85,7 @@ class Store:
         """Put bytes under a key, at once and as a whole; what was there before is replaced."""
         with self._reported("write", checked(key, self.url)):
             self.backend.write(key, data)
+        count(bytes_written=len(data))
 
     def exists(self, key: str) -> bool:
         """Whether there is an object under the key; a folder is none."""
@@ -130,6 +134,7 @@ class Store:
 
     @contextmanager
     def _reported(self, action: str, key: str) -> Iterator[None]:
+        count(requests=1)
         try:
             yield
         except FileNotFoundError as error:

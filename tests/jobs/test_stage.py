@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from actors.outcome import Outcome, ShardError
+from jobs.rates import Rate
 from jobs.stage import (
     AllFailedError,
     Context,
@@ -27,7 +28,7 @@ from storage.manifest import read_manifest, read_receipts
 from storage.tables import read_table, tickers
 from tests.jobs.conftest import make_context, serially
 
-STAGE = Stage("toy", 1, (), (LABELS,), seconds_per_row=1.0)
+STAGE = Stage("toy", 1, (), (LABELS,), rate=Rate(ticker=1.0))
 CALLS: Counter[str] = Counter()
 BROKEN: set[str] = set()
 
