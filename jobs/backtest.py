@@ -55,7 +55,18 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
 
 def stage(config: RunConfig) -> Stage:
     """The stage with its cost, nearly all of which is backtesting.py's own run."""
-    return replace(STAGE, rate=Rate(5e-3, 1e-6 + share(config, "judge") * 2e-5, requests=5))
+    return replace(
+        STAGE,
+        rate=Rate(
+            ticker=0.04,
+            row=1e-6 + share(config, "judge") * 2e-5,
+            requests=5,
+            read_row=50,
+            written=9_000,
+            written_row=2,
+            memory_row=370,
+        ),
+    )
 
 
 def produce(context: Context, item: Item, part: Part) -> Produced:

@@ -383,6 +383,27 @@ class Shortlist(Section):
     """Largest probability of backtest overfitting of the search on the choose part."""
 
 
+class Plan(Section):
+    """The machines that `jobs.plan` reckons with; they decide nothing in a run."""
+
+    nodes: Count = 1
+    """Worker nodes."""
+    cpus: int | None = Field(default=None, ge=1)
+    """Cores of each; None: `workers`, or this machine's."""
+    memory: float | None = Field(default=None, gt=0)
+    """Memory of each in GB; None: this machine's."""
+    gpu_nodes: int = Field(default=0, ge=0)
+    """Worker nodes with a GPU, on which the model is trained and applied where `train.gpu` is set."""
+    gpu_cpus: Count = 8
+    """Cores of each of those."""
+    node_start: float = Field(default=0.0, ge=0)
+    """Seconds until a node is there that the autoscaler asked for; 0 where all are up."""
+    price: float | None = Field(default=None, ge=0)
+    """Price of a node for an hour, in any currency; None prints no cost."""
+    gpu_price: float | None = Field(default=None, ge=0)
+    """Price of a GPU node for an hour."""
+
+
 class RunConfig(Section):
     """The configuration of a run."""
 
@@ -421,6 +442,7 @@ class RunConfig(Section):
     costs: Costs = Costs()
     placebo: Placebo = Placebo()
     shortlist: Shortlist = Shortlist()
+    plan: Plan = Plan()
 
     @model_validator(mode="after")
     def _one_source_of_signals(self) -> "RunConfig":

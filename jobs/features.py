@@ -37,7 +37,15 @@ def stage(config: RunConfig) -> Stage:
     columns = len(features.columns(config.features.set))
     return replace(
         STAGE,
-        rate=Rate(5e-3, ROW_SECONDS[config.features.set], requests=2, read_row=40, written_row=4 * columns),
+        rate=Rate(
+            ticker=0.01,
+            row=ROW_SECONDS[config.features.set],
+            requests=2,
+            read_row=43,
+            written=1500,
+            written_row=4.4 * columns,
+            memory_row=200 + 28 * columns,
+        ),
     )
 
 

@@ -7,12 +7,19 @@ import pandas as pd
 
 from jobs import market
 from jobs.config import Labels
+from jobs.rates import Rate
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, items_of, run_stage
 from quant import labels
 from quant.schemas import LABELS
 from storage.manifest import Manifest
 
-STAGE = Stage("labels", 1, ("ingest",), (LABELS,))
+STAGE = Stage(
+    "labels",
+    1,
+    ("ingest",),
+    (LABELS,),
+    rate=Rate(ticker=5e-3, row=3e-7, requests=2, read_row=43, written_row=14, memory_row=290),
+)
 
 
 def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:

@@ -7,11 +7,18 @@ import numpy as np
 import pandas as pd
 
 from jobs import market, rows
+from jobs.rates import Rate
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, run_stage
 from quant.schemas import SIGNALS
 from storage.manifest import Manifest
 
-STAGE = Stage("predict", 1, ("ingest",), (SIGNALS,))
+STAGE = Stage(
+    "predict",
+    1,
+    ("ingest",),
+    (SIGNALS,),
+    rate=Rate(ticker=5e-3, row=2e-7, requests=2, read_row=43, written_row=6.3, memory_row=330),
+)
 
 
 class SignalsError(ValueError):

@@ -50,8 +50,18 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
 def stage(config: RunConfig) -> Stage:
     """The stage with its cost: so many searches on made-up bars or signals, and a test of each."""
     searches = len(KINDS) * config.placebo.repetitions
-    each = 6e-4 + 3e-4 * searches
-    return replace(STAGE, rate=Rate(each, 1e-6 + searches * (2e-7 + replay_seconds(config)), requests=3))
+    each = 1e-2 + 5e-3 * searches
+    return replace(
+        STAGE,
+        rate=Rate(
+            ticker=each,
+            row=1e-6 + searches * (2e-7 + replay_seconds(config)),
+            requests=5,
+            read_row=100,
+            written=5_500,
+            memory_row=330,
+        ),
+    )
 
 
 def produce(context: Context, item: Item, parts: tuple[Part, Part]) -> Produced:

@@ -13,7 +13,7 @@ from jobs.config import RunConfig
 from storage.manifest import Usage
 from storage.meter import traffic
 
-WORKER_BYTES = 330e6  # of a worker that has imported this project, before its first ticker
+WORKER_BYTES = 430e6  # of a worker that has imported this project, before its first ticker
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,17 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
 def stage(config: RunConfig) -> Stage:
     """The stage with its cost: the search, one for each fold, and the statistics of its trials."""
     searches = 1 + config.search.folds
-    return replace(STAGE, rate=Rate(5e-3, 1e-6 + searches * replay_seconds(config), requests=4))
+    return replace(
+        STAGE,
+        rate=Rate(
+            ticker=0.03,
+            row=1e-6 + searches * replay_seconds(config),
+            requests=4,
+            read_row=50,
+            written=12_000,
+            memory_row=310,
+        ),
+    )
 
 
 def replay_seconds(config: RunConfig) -> float:

@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -16,15 +17,18 @@ from actors.progress import Progress
 from actors.train import Context as Rank
 from actors.train import run_training
 from jobs import market
-from jobs.config import Train
+from jobs.config import RunConfig, Train
 from jobs.dataset import TrainingData, load
-from jobs.rates import Meter
+from jobs.rates import Meter, Rate
 from jobs.stage import Context, Stage, require, stage_fingerprint, up_to_date, write_whole
 from quant import decision, demo, network, training
+from quant.features import columns
 from storage import layout
 from storage.manifest import Manifest
 
 STAGE = Stage("train", 1, ("ingest", "features", "labels"), ())
+OPERATIONS = 3.5e10  # a second and core that training reaches (docs/benchmarks.md)
+LEAST_WINDOW = 2e-5  # seconds of a core that a window takes however small the network
 CHECKPOINT = "state.npz"
 MODEL, SCALER, CARD = "model.keras", "scaler.json", "model.json"
 
@@ -65,16 +69,45 @@ def run(context: Context) -> Manifest:
         return done
     meter = Meter()
     if before:
-        card = adopt(context, before)
+        card, cost = adopt(context, before), 0.0
     else:
         tickers = training_tickers(context)
+        cost = expected_seconds(context, tickers)
         logger.info("train: learning from %s", ", ".join(tickers))
         card = _train(context, identity, tickers)
     manifest = write_whole(
-        context, STAGE, settings, {}, hashes={"model": card["hash"]}, details=card, usage=meter.usage()
+        context, STAGE, settings, {}, hashes={"model": card["hash"]}, details=card, usage=meter.usage(cost)
     )
     context.store.delete_prefix(layout.checkpoints(context.run, STAGE.name))
     return manifest
+
+
+def stage(config: RunConfig) -> Stage:
+    """The stage with its cost, by the bars of the tickers learned from: the passes over the windows of two parts."""
+    settings, split = config.train, config.split
+    windows = settings.epochs * (split.fit + split.validate_ / 3)  # watching costs a third of learning
+    return replace(STAGE, rate=Rate(ticker=0.2, row=windows * window_seconds(config), memory=2.9e9, start=20.0))
+
+
+def expected_seconds(context: Context, tickers: Sequence[str]) -> float:
+    """Seconds that the training on some tickers is expected to take."""
+    known = require(context, "features").tickers
+    rows = sum(float(known[ticker]["rows"]) for ticker in tickers)
+    cores = max(1, min(context.config.train.threads, context.workers))
+    return stage(context.config).rate.seconds(rows, len(tickers)) / cores
+
+
+def window_seconds(config: RunConfig) -> float:
+    """Seconds in which a core learns from a window: thrice the operations of looking at it."""
+    settings = config.train
+    width, dense = len(columns(config.features.set)), settings.dense
+    area, pooled = settings.steps * width, ((settings.steps + 1) // 2) * ((width + 1) // 2)
+    pixels = settings.filters * dense + dense**2 if settings.architecture == "cnn_tuned" else settings.filters * dense
+    kernel = 25 if settings.architecture == "cnn_tuned" else 9
+    operations = 2 * (area * kernel * settings.filters + pooled * pixels)
+    if settings.architecture == "causal":
+        operations = 2 * settings.steps * 3 * settings.filters * (width + 5 * settings.filters)
+    return 3 * operations / OPERATIONS + LEAST_WINDOW
 
 
 def tuned(context: Context) -> Context:

@@ -15,12 +15,14 @@ from actors.train import run_training
 from actors.trials import Result, Study, Trial, best
 from actors.tune import Resources, run_asha, run_hyperband
 from jobs import market
-from jobs.config import Span, Tune
+from jobs.config import RunConfig, Span, Tune
 from jobs.dataset import TrainingData, load
 from jobs.rates import Meter
 from jobs.stage import Context, Stage, stage_fingerprint, up_to_date, write_whole
 from jobs.train import CHECKPOINT, learner_of, settings_of, training_tickers
+from jobs.train import stage as trained
 from quant import network, training
+from quant.hyperband import brackets
 from quant.samplers import Range
 from quant.schemas import TUNING, frame
 from quant.space import Space
@@ -77,6 +79,18 @@ def run(context: Context) -> Manifest:
     )
     logger.info("tune: the best of %d trials is %s", len(rows), _values(chosen.configuration))
     return manifest
+
+
+def stage(config: RunConfig) -> Stage:
+    """The stage with its cost: so many passes of the network in the middle of the space over the fit part."""
+    settings = config.tune
+    if settings.algorithm == "hyperband":
+        rungs = [rung for bracket in brackets(settings.epochs, settings.factor) for rung in bracket.rungs]
+        passes = settings.iterations * sum(rung.trials * rung.epochs for rung in rungs)
+    else:
+        passes = settings.trials * settings.epochs // settings.factor
+    each = config.model_copy(update={"train": config.train.model_copy(update={"epochs": passes})})
+    return replace(STAGE, rate=trained(each).rate)
 
 
 def train(context: Context, trial: Trial) -> None:

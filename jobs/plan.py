@@ -1,0 +1,298 @@
+"""Say what a run will do before it does: stages, shards, bytes, memory, time and price; refuse what cannot fit.
+
+python -m jobs.plan --config run.toml --store URL --run NAME
+
+Nothing is run, and nothing written. Times are those of the rates in the code, corrected by what the same stages have
+really cost in earlier runs of the store, on the machines described by the settings under `plan`: by default this one.
+"""
+
+import os
+from dataclasses import dataclass
+
+from actors.progress import duration
+from actors.simulation import Machines, Span
+from jobs import pipeline, sources
+from jobs.config import RunConfig
+from jobs.estimate import CLUSTER_START, DISPATCH, OBJECT_STORE, Cluster, Expected, expected, went, without
+from jobs.estimate import WORKER_START as STARTED
+from jobs.ingest import demo_market
+from jobs.stage import Context, NotDone, StageMissingError
+from quant import demo
+from storage.manifest import Manifest, list_runs, read_manifest, read_receipts
+
+ROUND_TRIP = 0.03  # seconds until an object store over a network answers
+NODE_BANDWIDTH = 600e6  # bytes a second
+STORE_REQUESTS = 3_500  # a second that S3 takes writes of one prefix
+LEAST_MEASURED = 2.0  # seconds of a stage from which a correction may be taken
+RUNS_LOOKED_AT = 5
+
+
+class PlanError(ValueError):
+    """A run that cannot fit on the machines it was planned for."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A stage of the plan: its state in words, the share done before, what it takes, and how it will go."""
+
+    state: str
+    done: float
+    expected: Expected
+    span: Span
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run before it runs: its stages, its market, its machines, and the stages whose rates are measured ones."""
+
+    rows: tuple[Row, ...]
+    tickers: int
+    bars: float
+    basis: str
+    cluster: Cluster
+    measured: tuple[str, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Of everything that is left to do."""
+        return CLUSTER_START + sum(row.span.seconds for row in self.rows if row.done < 1)
+
+
+def look(context: Context) -> None:
+    """Print the plan.
+
+    Raises
+    ------
+    PlanError
+        If it cannot fit on the machines: what is asked for, what there is, and which setting to change.
+    """
+    made = plan(context)
+    print(text(context, made))
+    refuse_what_cannot_fit(context.config, made)
+
+
+def plan(context: Context) -> Plan:
+    """The plan of what is left of a run.
+
+    Raises
+    ------
+    PlanError
+        If a worker asks for more cores or GPUs than any node has.
+    """
+    rows, basis = market_size(context)
+    cluster = machines(context.config)
+    factors = corrections(context)
+    states = state(context)
+    stages = [without(stage, states[stage.name][1]) for stage in expected(context.config, rows, cluster, factors)]
+    for stage in stages:
+        _refuse_what_no_node_has(stage, cluster)
+    return Plan(
+        rows=tuple(
+            Row(*states[stage.name], stage, span) for stage, span in zip(stages, went(stages, cluster), strict=True)
+        ),
+        tickers=len(rows),
+        bars=sum(rows.values()),
+        basis=basis,
+        cluster=cluster,
+        measured=tuple(factors),
+    )
+
+
+def market_size(context: Context) -> tuple[dict[str, float], str]:
+    """Bars of every ticker, and how they are known."""
+    ingested = read_manifest(context.store, context.run, "ingest")
+    if ingested is not None and ingested.tickers:
+        return {ticker: float(info["rows"]) for ticker, info in ingested.tickers.items()}, "as ingested"
+    config = context.config
+    wanted = set(config.ingest.tickers)
+    if config.source == "demo":
+        market = demo_market(context)
+        rows, basis = dict.fromkeys(demo.names(market), float(market.bars)), "of the demo market"
+    else:
+        found = sources.discover(config.source, config.ingest)
+        rows, basis = {source.ticker: source.rows for source in found}, "by the sizes of the files"
+    named = {ticker: count for ticker, count in rows.items() if {ticker, ticker.partition(":")[2]} & wanted}
+    return (named if wanted else rows), basis
+
+
+def machines(config: RunConfig) -> Cluster:
+    """The nodes that the settings describe."""
+    settings = config.plan
+    remote = config.store.startswith("s3://")
+    common = {
+        "worker_start": STARTED,
+        "dispatch": DISPATCH,
+        "node_start": settings.node_start,
+        "round_trip": ROUND_TRIP if remote else 0.0,
+        "node_bandwidth": NODE_BANDWIDTH if remote else float("inf"),
+        "store_requests": STORE_REQUESTS if remote else float("inf"),
+    }
+    cpus = settings.cpus or config.workers or os.cpu_count() or 1
+    nodes = Machines(nodes=settings.nodes, cpus=cpus, **common)
+    if not settings.gpu_nodes:
+        return Cluster(nodes, nodes)
+    return Cluster(nodes, Machines(nodes=settings.gpu_nodes, cpus=settings.gpu_cpus, gpus=1, **common))
+
+
+def node_memory(config: RunConfig) -> float:
+    """Bytes of a node."""
+    if config.plan.memory:
+        return config.plan.memory * 1e9
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def corrections(context: Context) -> dict[str, float]:
+    """How many times as long as its rate says a stage has really taken, by stage, where a run of the store tells.
+
+    The run itself comes first, then others from the end of the alphabet, where names with dates have their newest.
+    """
+    names = [name for name in reversed(list_runs(context.store)) if name != context.run]
+    factors: dict[str, float] = {}
+    for module in pipeline.path(context.config):
+        stage = module.__name__.removeprefix("jobs.")
+        for run in [context.run, *names[:RUNS_LOOKED_AT]]:
+            known = read_manifest(context.store, run, stage)
+            if known is not None and known.usage.expected_seconds and known.usage.seconds >= LEAST_MEASURED:
+                factors[stage] = known.usage.seconds / known.usage.expected_seconds
+                break
+    return factors
+
+
+def state(context: Context) -> dict[str, tuple[str, float]]:
+    """By stage, where it stands in words, and the share of it that is done.
+
+    A stage after one that is to be done counts as to be done: if nothing comes of that, it will be unchanged.
+    """
+    asked = Context(context.config, context.store, context.workers, planned=True)
+    found: dict[str, tuple[str, float]] = {}
+    for module in pipeline.path(context.config):
+        name = module.__name__.removeprefix("jobs.")
+        if any(found.get(stage, ("", 1.0))[1] < 1 for stage in module.STAGE.inputs):
+            found[name] = ("to do", 0.0)
+            continue
+        try:
+            found[name] = _unchanged(module.run(asked))
+        except StageMissingError:
+            found[name] = ("to do", 0.0)
+        except NotDone as answer:
+            found[name] = _begun(context, answer)
+    return found
+
+
+def refuse_what_cannot_fit(config: RunConfig, made: Plan) -> None:
+    """Raise where a worker, or all that run on a node, need more than a node has.
+
+    Raises
+    ------
+    PlanError
+        Naming the stage, the numbers and the setting to change.
+    """
+    room = node_memory(config) - OBJECT_STORE
+    for row in made.rows:
+        stage, nodes = row.expected, made.cluster.gpu if row.expected.gpu else made.cluster.cpu
+        if row.done >= 1 or not stage.work.shards:
+            continue
+        together = min(-(-row.span.slots // nodes.nodes), len(stage.work.shards))
+        if stage.memory * together > room:
+            fitting = int(room // stage.memory)
+            change = (
+                f"set workers to {fitting}" if fitting else "choose shorter tickers by split.start or ingest.tickers"
+            )
+            knob = "predict.actors lower" if stage.name == "predict" else change
+            raise PlanError(
+                f"{stage.name} would run {together} workers of {size(stage.memory)} on a node that has {size(room)} "
+                f"for them: {knob}, or run on nodes with more memory (plan.memory says how much they have)."
+            )
+
+
+def _refuse_what_no_node_has(stage: Expected, cluster: Cluster) -> None:
+    nodes = cluster.gpu if stage.gpu else cluster.cpu
+    if nodes.slots(stage.work) < 1:
+        raise PlanError(
+            f"{stage.name} asks for {stage.work.cpus:g} CPU and {stage.work.gpus:g} GPU a worker; a node has "
+            f"{nodes.cpus:g} and {nodes.gpus:g}. Set plan.gpu_nodes and plan.gpu_cpus to what the cluster has, "
+            "train.gpu to false, or train.threads lower."
+        )
+
+
+def text(context: Context, made: Plan) -> str:
+    """The plan as a person reads it."""
+    config, nodes = context.config, made.cluster.cpu
+    head = (
+        f"plan of run '{context.run}' in {context.store.url}: {made.tickers:,} tickers, {made.bars:,.0f} bars "
+        f"{made.basis}\non {nodes.nodes:,} node{'s' if nodes.nodes > 1 else ''} of {nodes.cpus:g} cores and "
+        f"{size(node_memory(config))}\n"
+    )
+    table = [("stage", "state", "tickers", "shards", "read", "written", "a worker", "time", "held up by")]
+    table += [_cells(row) for row in made.rows]
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    lines = [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table
+    ]
+    whose = f"{', '.join(made.measured)} as measured in this store, the others" if made.measured else "all"
+    foot = f"\nabout {duration(made.seconds)} in all; rates: {whose} as built in"
+    return "\n".join([head, *lines, foot, *_price(config, made)])
+
+
+def size(count: float) -> str:
+    """Bytes as a person says them."""
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= scale:
+            return f"{count / scale:.3g} {unit}"
+    return f"{count / 1e3:.0f} kB"
+
+
+def _unchanged(manifest: Manifest) -> tuple[str, float]:
+    return f"done at {manifest.created[:16].replace('T', ' ')}", 1.0
+
+
+def _begun(context: Context, answer: NotDone) -> tuple[str, float]:
+    """What receipts say of a stage that was stopped."""
+    receipts = read_receipts(context.store, context.run, answer.stage.name, answer.identity)
+    done = sum(len(receipt.items) for receipt in receipts)
+    if not done:
+        return "to do", 0.0
+    failed = len({failure.ticker for receipt in receipts for failure in receipt.failures})
+    return f"{done:,} done before", min(done / max(done + failed, _total(context, answer)), 0.999)
+
+
+def _total(context: Context, answer: NotDone) -> int:
+    known = [read_manifest(context.store, context.run, name) for name in answer.stage.inputs]
+    return max((len(manifest.tickers) for manifest in known if manifest), default=1)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    stage = row.expected
+    if row.done >= 1:
+        return (stage.name, row.state, f"{stage.tickers:,}", "", "", "", "", "", "")
+    return (
+        stage.name,
+        row.state,
+        f"{stage.tickers:,}",
+        f"{len(stage.work.shards):,}",
+        size(stage.bytes_read),
+        size(stage.bytes_written),
+        size(stage.memory),
+        duration(row.span.seconds),
+        row.span.cause,
+    )
+
+
+def _price(config: RunConfig, made: Plan) -> list[str]:
+    settings = config.plan
+    if settings.price is None and settings.gpu_price is None:
+        return []
+    hours = made.seconds / 3600
+    gpu_seconds = sum(row.span.seconds for row in made.rows if row.expected.gpu and row.done < 1)
+    of_cpus = (settings.price or 0.0) * settings.nodes * hours
+    of_gpus = (settings.gpu_price or 0.0) * settings.gpu_nodes * gpu_seconds / 3600
+    return [
+        f"about {of_cpus + of_gpus:,.2f} at the given prices: {settings.nodes:,} nodes for {duration(made.seconds)}"
+        + (f", {settings.gpu_nodes:,} GPU nodes for {duration(gpu_seconds)}" if settings.gpu_nodes else "")
+    ]
+
+
+if __name__ == "__main__":
+    from jobs.runner import main
+
+    main("plan")

@@ -1,0 +1,147 @@
+"""The plan of a run: what is done, what is left, what it takes, and what cannot fit."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs import backtest, features, ingest, labels, placebo, plan, predict, search, shortlist
+from jobs.config import RunConfig
+from jobs.estimate import expected
+from jobs.runner import main
+from jobs.stage import Context
+from storage.manifest import Manifest, write_manifest
+from tests.jobs.conftest import ROWS, TICKERS, make_context, serially
+
+PATH = (ingest, predict, search, placebo, backtest)
+
+
+def words(context: Context) -> dict[str, str]:
+    """The first word of each stage's state."""
+    return {row.expected.name: row.state.split()[0] for row in plan.plan(context).rows}
+
+
+def test_before_anything_runs_all_is_to_do_and_nothing_is_written(context: Context):
+    made = plan.plan(context)
+    assert {row.state for row in made.rows} == {"to do"}
+    assert made.basis == "by the sizes of the files"
+    assert made.tickers == len(TICKERS)
+    assert made.bars == pytest.approx(len(TICKERS) * ROWS, rel=0.05)
+    assert context.store.list() == []
+
+
+def test_what_is_done_is_said_and_what_follows_a_change_is_to_do(context: Context):
+    for job in PATH:
+        job.run(context, fan_out=serially)
+    assert words(context) == {
+        **dict.fromkeys(("ingest", "predict", "search", "placebo", "backtest"), "done"),
+        "shortlist": "to",
+    }
+    before = context.store.stamps()
+    changed = make_context(context.store.url, **{**context.config.model_dump(by_alias=True), "search": {"trials": 3}})
+    assert words(changed) == {
+        **dict.fromkeys(("ingest", "predict"), "done"),
+        **dict.fromkeys(("search", "placebo", "backtest", "shortlist"), "to"),
+    }
+    assert context.store.stamps() == before, "planning is reading"
+    made = plan.plan(changed)
+    assert (made.basis, made.bars) == ("as ingested", len(TICKERS) * ROWS)
+    shortlist.run(context)
+    assert plan.plan(context).seconds == plan.CLUSTER_START
+
+
+def interrupted(function: Any, shards: Any, **settings: Any) -> Any:
+    yield next(serially(function, [shards[0][:1]], **settings))
+    raise KeyboardInterrupt
+
+
+def test_a_stage_that_was_stopped_goes_on_with_the_rest(context: Context):
+    ingest.run(context, fan_out=serially)
+    with pytest.raises(KeyboardInterrupt):
+        predict.run(context, fan_out=interrupted)
+    (row,) = [row for row in plan.plan(context).rows if row.expected.name == "predict"]
+    assert (row.state, row.done) == ("1 done before", 0.25)
+
+
+def test_requests_and_bytes_are_those_that_a_run_makes(market: Path, tmp_path: Path):
+    """The rates against what the meter counts, for stages whose tables have a size that one can foretell."""
+    context = make_context(tmp_path / "store", source=str(market), features={"set": "pattern8_relative"})
+    for job in (ingest, features, labels):
+        job.run(context, fan_out=serially)
+    rows = {ticker: float(ROWS) for ticker in TICKERS}
+    stages = {stage.name: stage for stage in expected(context.config, rows, plan.machines(context.config))}
+    for job in (ingest, features, labels):
+        used = job.run(context, fan_out=serially).usage
+        stage = stages[job.STAGE.name]
+        # each shard writes a receipt, which is no ticker's
+        assert used.requests - used.shards == stage.requests, stage.name
+        assert stage.bytes_read == pytest.approx(used.bytes_read, rel=0.25), stage.name
+        assert stage.bytes_written == pytest.approx(used.bytes_written, rel=0.25), stage.name
+
+
+def test_rates_are_corrected_by_what_runs_of_the_store_have_cost(context: Context):
+    for job in PATH:
+        job.run(context, fan_out=serially)
+    assert plan.corrections(context) == {}, "too short to say anything"
+    known = search.run(context, fan_out=serially)
+    slow = Manifest(**{**vars(known), "usage": type(known.usage)(seconds=30.0, expected_seconds=10.0)})
+    write_manifest(context.store, "elsewhere", slow)
+    assert plan.corrections(context) == {"search": 3.0}
+    plain, corrected = (
+        expected(context.config, {"a": 4e6}, plan.machines(context.config), factors)
+        for factors in ({}, {"search": 3.0})
+    )
+    for one, other in zip(plain, corrected, strict=True):
+        ratio = 3.0 if one.name == "search" else 1.0
+        assert sum(shard.seconds for shard in other.work.shards) == pytest.approx(
+            ratio * sum(shard.seconds for shard in one.work.shards)
+        )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"plan": {"memory": 2.0, "cpus": 8}},
+            r"ingest would run 4 workers of .* MB on a node that has 800 MB for them: set workers to 1, or run on",
+        ),
+        ({"plan": {"memory": 1.3}}, r"on a node that has 100 MB for them: choose shorter tickers by split\.start"),
+        (
+            {"signals": None, "train": {"gpu": True}},
+            r"train asks for 2 CPU and 1 GPU a worker; a node has 2 and 0\. Set plan\.gpu_nodes",
+        ),
+    ],
+)
+def test_what_cannot_fit_is_refused_with_the_setting_to_change(
+    context: Context, settings: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]
+):
+    config = RunConfig.model_validate({**context.config.model_dump(by_alias=True), "workers": 2, **settings})
+    asked = Context(config, context.store)
+    with pytest.raises(plan.PlanError, match=message):
+        plan.look(asked)
+    assert "plan of run 'first'" in capsys.readouterr().out
+
+
+def test_more_nodes_take_less_time_and_cost_what_they_cost(context: Context):
+    def planned(nodes: int) -> plan.Plan:
+        settings = {"nodes": nodes, "cpus": 16, "memory": 64.0, "price": 0.68}
+        return plan.plan(
+            make_context(context.store.url, **{**context.config.model_dump(by_alias=True), "plan": settings})
+        )
+
+    one, many = planned(1), planned(64)
+    assert many.seconds <= one.seconds
+    config = context.config.model_copy(update={"plan": context.config.plan.model_copy(update={"price": 3600.0})})
+    assert plan.text(Context(config, context.store), one).splitlines()[-1].startswith(f"about {one.seconds:,.2f} at")
+
+
+def test_it_is_asked_as_a_job_and_exits_with_2_where_nothing_fits(
+    context: Context, market: Path, capsys: pytest.CaptureFixture[str]
+):
+    flags = ["--source", str(market), "--signals", str(context.config.signals), "--store", context.store.url]
+    with pytest.raises(SystemExit) as caught:
+        main("plan", [*flags, "--plan.memory", "1.3"])
+    assert caught.value.code == 2
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[0].startswith("plan of run 'demo' in file://")
+    assert "PlanError: ingest would run" in shown.err
