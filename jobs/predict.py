@@ -1,4 +1,4 @@
-"""Turn the model's view of every bar into signals, by actors that load the model once; or take a quant's own.
+"""Turn the model's view of every bar into signals, by actors that load the model once; or take own ones or a rule's.
 
 python -m jobs.predict --config run.toml --store URL --run NAME
 """
@@ -16,7 +16,7 @@ import pandas as pd
 
 from actors.outcome import Outcome
 from actors.pool import map_actors
-from jobs import market, own_signals
+from jobs import market, own_signals, rule_signals
 from jobs.stage import Context, FanOut, Item, Produced, ShardJob, Stage, items_of, require, run_stage
 from jobs.train import MODEL, SCALER
 from quant import decision, network, windows
@@ -52,8 +52,9 @@ class Task:
 
 def run(context: Context, fan_out: FanOut | None = None) -> Manifest:
     """Bring the signals of the run up to date."""
-    if context.config.signals:
-        return own_signals.run(context, **({"fan_out": fan_out} if fan_out else {}))
+    if context.config.signals or context.config.rule:
+        source = own_signals if context.config.signals else rule_signals
+        return source.run(context, **({"fan_out": fan_out} if fan_out else {}))
     ingested = market.of(context)
     parts = market.parts(context, ingested)
     own = own_files(context)

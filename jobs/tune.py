@@ -17,7 +17,7 @@ from actors.tune import Resources, run_asha, run_hyperband
 from jobs import market
 from jobs.config import Span, Tune
 from jobs.dataset import TrainingData, load
-from jobs.stage import Context, Stage, stage_fingerprint, up_to_date, write_whole
+from jobs.stage import Context, Stage, require_training, stage_fingerprint, up_to_date, write_whole
 from jobs.train import CHECKPOINT, learner_of, settings_of, training_tickers
 from quant import network, training
 from quant.samplers import Range
@@ -42,6 +42,7 @@ class TuneError(ValueError):
 
 def run(context: Context) -> Manifest:
     """Bring the tuning of the run up to date."""
+    require_training(context, STAGE.name)
     if market.earlier(context):
         raise TuneError(
             f"run '{context.run}' judges run '{context.config.rejudge}' again, with its model: there is nothing to "
