@@ -15,7 +15,7 @@ import pandas as pd
 
 from jobs import evaluate, features, ingest, labels, market, predict, report, train
 from jobs.config import RunConfig
-from jobs.stage import Context, Stage, require, stage_fingerprint, up_to_date, write_whole
+from jobs.stage import Context, Stage, require, require_training, stage_fingerprint, up_to_date, write_whole
 from quant.network import ARCHITECTURES
 from quant.schemas import ABLATIONS, EVALUATION, frame
 from storage.manifest import Manifest, read_manifest
@@ -62,8 +62,9 @@ VARIANTS: dict[str, Callable[[RunConfig], Change]] = {
 
 def run(context: Context) -> Manifest:
     """Bring all variants and the table over them up to date."""
-    if context.config.signals or context.config.model or context.config.rejudge:
-        raise AblateError("ablate: this run trained no model of its own (signals, model or rejudge is set)")
+    require_training(context, STAGE.name)
+    if context.config.rejudge:
+        raise AblateError("ablate: this run trained no model of its own (rejudge is set)")
     settings = {"changes": changes(context.config)}
     if done := up_to_date(context, STAGE, stage_fingerprint(context, STAGE, settings)):
         return done

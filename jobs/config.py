@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from quant import rules
 from quant.features import FEATURE_SETS
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -54,6 +55,62 @@ class Features(Section):
         if self.set not in FEATURE_SETS:
             raise ValueError(f"'{self.set}' is not a feature set; allowed: {', '.join(FEATURE_SETS)}")
         return self
+
+
+class RsiReversion(Section):
+    """Parameters of the rule `rsi_reversion`."""
+
+    lower: float = 30.0
+    """RSI, 0 to 100, below which the rule is long."""
+    upper: float = 70.0
+    """RSI above which it is short."""
+
+
+class BollingerBreakout(Section):
+    """Parameters of the rule `bollinger_breakout`."""
+
+    lower: float = 0.0
+    """%B below which the rule goes short: 0 is the lower band."""
+    upper: float = 1.0
+    """%B above which it goes long: 1 is the upper band."""
+
+
+class MacdCross(Section):
+    """Parameters of the rule `macd_cross`."""
+
+    confirmation: int = 1
+    """Bars before the crossing that must all lie on the other side."""
+
+
+class Momentum(Section):
+    """Parameters of the rule `momentum`."""
+
+    bars: int = 20
+    """Bars over which the close has changed."""
+    threshold: float = 0.02
+    """Change, as a fraction, that must be exceeded."""
+
+
+class Rules(Section):
+    """Parameters of the rules that `rule` may name; docs/rules.md says what each may be."""
+
+    side: rules.Side = "both"
+    """"long" or "short" leaves the other side's signals out."""
+    rsi_reversion: RsiReversion = RsiReversion()
+    bollinger_breakout: BollingerBreakout = BollingerBreakout()
+    macd_cross: MacdCross = MacdCross()
+    momentum: Momentum = Momentum()
+
+    @model_validator(mode="after")
+    def _allowed(self) -> "Rules":
+        for name in rules.RULES:
+            rules.check(name, self.of(name))
+        return self
+
+    def of(self, rule: str) -> dict[str, float]:
+        """Parameters of a rule by name."""
+        parameters: Section = getattr(self, rule)
+        return parameters.model_dump()
 
 
 class Labels(Section):
@@ -415,6 +472,8 @@ class RunConfig(Section):
     """Name of the run within the store."""
     signals: str | None = None
     """URL of your own signals (ticker, time, signal 0/1/2; Parquet or CSV) in place of the CNN."""
+    rule: str | None = None
+    """Name of a registered rule (docs/rules.md) whose signals take the place of the CNN's; see `rules`."""
     model: str | None = None
     """URL of your own Keras model (.keras: windows of bars × features in, three probabilities out) in place of one
     trained here; it needs `scaler` and `predict.threshold`."""
@@ -431,6 +490,7 @@ class RunConfig(Section):
     """Failed tickers accepted before the exit code says failure."""
     ingest: Ingest = Ingest()
     features: Features = Features()
+    rules: Rules = Rules()
     labels: Labels = Labels()
     split: Split = Split()
     train: Train = Train()
@@ -446,8 +506,11 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _one_source_of_signals(self) -> "RunConfig":
-        if self.model and self.signals:
-            raise ValueError("model and signals are both set; allowed: one of them")
+        given = self.given
+        if len(given) > 1:
+            raise ValueError(
+                f"{' and '.join(given)} are {'both' if len(given) == 2 else 'all'} set; allowed: one of them"
+            )
         if bool(self.model) != bool(self.scaler):
             raise ValueError("model and scaler belong together; allowed: both or neither")
         if self.model and self.predict.threshold is None:
@@ -455,3 +518,14 @@ class RunConfig(Section):
                 "predict.threshold is missing; a model of your own needs one, since none is chosen on validate"
             )
         return self
+
+    @model_validator(mode="after")
+    def _rule_with_its_features(self) -> "RunConfig":
+        if self.rule:
+            rules.columns(self.rule, self.features.set)
+        return self
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Settings that give the signals, or the model behind them, so that none is trained; one at most."""
+        return tuple(name for name in ("model", "signals", "rule") if getattr(self, name))

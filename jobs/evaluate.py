@@ -20,7 +20,7 @@ from actors.sharding import shards
 from jobs import market
 from jobs.dataset import load
 from jobs.rates import Meter, Rate
-from jobs.stage import Context, FanOut, Stage, require, stage_fingerprint, up_to_date, write_whole
+from jobs.stage import Context, FanOut, Stage, require, require_training, stage_fingerprint, up_to_date, write_whole
 from quant import baselines
 from quant import evaluation_tables as tables
 from quant.decision import CLASSES
@@ -86,6 +86,7 @@ class Shard:
 
 def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
     """Bring the evaluation of the run's model up to date."""
+    require_training(context, STAGE.name)
     task = _task(context)
     settings = {
         **context.config.evaluate.model_dump(),

@@ -49,7 +49,7 @@ def path(config: RunConfig) -> list[ModuleType]:
     """Stages of a run, in order."""
     if config.signals:
         model = [predict]
-    elif config.model:
+    elif config.model or config.rule:
         model = [features, predict]
     else:
         # an earlier run that is judged again brings its model along

@@ -1,4 +1,4 @@
-"""Turn the model's view of every bar into signals, by actors that load the model once; or take a quant's own.
+"""Turn the model's view of every bar into signals, by actors that load the model once; or take own ones or a rule's.
 
 python -m jobs.predict --config run.toml --store URL --run NAME
 """
@@ -16,11 +16,11 @@ import pandas as pd
 
 from actors.outcome import Outcome
 from actors.pool import map_actors
-from jobs import market, own_signals
+from jobs import market, own_signals, rule_signals
 from jobs.config import RunConfig
 from jobs.rates import Rate
 from jobs.stage import Context, FanOut, Item, Produced, ShardJob, Stage, items_of, require, run_stage
-from jobs.train import MODEL, SCALER
+from jobs.train import MODEL, SCALER, window_seconds
 from quant import decision, network, windows
 from quant.bars import segments
 from quant.features import columns
@@ -54,8 +54,9 @@ class Task:
 
 def run(context: Context, fan_out: FanOut | None = None) -> Manifest:
     """Bring the signals of the run up to date."""
-    if context.config.signals:
-        return own_signals.run(context, **({"fan_out": fan_out} if fan_out else {}))
+    if context.config.signals or context.config.rule:
+        source = own_signals if context.config.signals else rule_signals
+        return source.run(context, **({"fan_out": fan_out} if fan_out else {}))
     ingested = market.of(context)
     parts = market.parts(context, ingested)
     own = own_files(context)
@@ -68,7 +69,7 @@ def run(context: Context, fan_out: FanOut | None = None) -> Manifest:
     task = Task(parts, market.calendar(context, ingested), threshold)
     return run_stage(
         context,
-        replace(stage(context.config), inputs=("ingest", "features")) if own else stage(context.config),
+        stage(context.config),
         items_of(require(context, "features")),
         produce,
         settings={
@@ -83,9 +84,24 @@ def run(context: Context, fan_out: FanOut | None = None) -> Manifest:
 
 
 def stage(config: RunConfig) -> Stage:
-    """The stage with its cost: the network's view of every window of the choose and judge parts."""
-    share = config.split.choose + config.split.judge
-    return replace(STAGE, rate=Rate(5e-3, 1e-6 + share * 4e-5, requests=2, memory=2.9e9, start=15.0))
+    """The stage with its cost: the network's view of every window of the choose and judge parts, if there is one."""
+    if config.signals or config.rule:
+        return own_signals.STAGE if config.signals else rule_signals.STAGE
+    width, seen = len(columns(config.features.set)), config.split.choose + config.split.judge
+    return replace(
+        STAGE,
+        inputs=("ingest", "features") if config.model else STAGE.inputs,
+        rate=Rate(
+            ticker=0.01,
+            row=1e-6 + seen * window_seconds(config) / 3,  # looking is a third of learning
+            requests=2,
+            read_row=4.4 * width,
+            written_row=8,
+            memory=2.9e9,
+            memory_row=16 * width,
+            start=15.0,
+        ),
+    )
 
 
 def through_actors(

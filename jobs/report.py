@@ -48,7 +48,7 @@ def run(context: Context) -> Manifest:
 
 def content(context: Context, pipeline: Manifest) -> ReportContent:
     """What the report shows, gathered from the manifests and a few tables."""
-    brought = bool(context.config.signals or context.config.model)
+    brought = bool(context.config.given)
     ingested, searched, judged = (require(context, name) for name in ("ingest", "search", "backtest"))
     shortlist = read_table(context.store, context.run, SHORTLIST)
     chosen = trials_frame(searched)
@@ -75,6 +75,7 @@ def content(context: Context, pipeline: Manifest) -> ReportContent:
         label_balance=None if brought else label_balance(context),
         evaluation=None if brought else evaluation(require(context, "train")),
         comparison=None if brought else comparison(context),
+        rule=rule(context),
         tuning=read_table(context.store, context.run, TUNING)
         if context.config.train.tuned and not brought and not context.config.rejudge
         else None,
@@ -104,6 +105,15 @@ def command(context: Context) -> str:
     given = context.config.model_dump(exclude_defaults=True, by_alias=True, mode="json")
     flags = [f"--{name} {_shell(value)}" for name, value in _flat(given)]
     return " ".join(["python -m jobs.pipeline", *flags])
+
+
+def rule(context: Context) -> str | None:
+    """The rule that the signals are from and its parameters, in words; None where they are from elsewhere."""
+    name, settings = context.config.rule, context.config.rules
+    if name is None:
+        return None
+    sides = [] if settings.side == "both" else [f"{settings.side} only"]
+    return f"{name} ({', '.join([*(f'{key} {value:g}' for key, value in settings.of(name).items()), *sides])})"
 
 
 def versions() -> dict[str, str]:

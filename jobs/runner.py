@@ -32,7 +32,7 @@ from storage.store import open_store
 # Modules of this folder that are no jobs of their own.
 SHARED = {
     *("__main__", "compiled", "config", "dataset", "estimate", "exports", "market"),
-    *("own_signals", "rows", "rates", "runner", "sources", "stage"),
+    *("own_signals", "rates", "rows", "rule_signals", "runner", "sources", "stage"),
 }
 
 logger = logging.getLogger("assay")
@@ -53,6 +53,7 @@ class Flags(RunConfig, BaseSettings):
         extra="forbid",
         frozen=True,
         cli_avoid_json=True,
+        cli_parse_none_str="null",  # as in lists, and in the command that a report shows
         cli_hide_none_type=True,
         cli_implicit_flags=True,
         cli_exit_on_error=False,

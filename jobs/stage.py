@@ -57,6 +57,10 @@ class NotDone(Exception):  # noqa: N818  an answer to `jobs.plan`, not an error
         self.identity = identity
 
 
+class NoModelError(ValueError):
+    """A job about the model was asked for in a run that trains none."""
+
+
 class AllFailedError(ValueError):
     """No ticker came through a stage."""
 
@@ -276,6 +280,22 @@ def require(context: Context, stage: str) -> Manifest:
             "or `python -m jobs.pipeline` for the whole path."
         )
     return manifest
+
+
+def require_training(context: Context, stage: str) -> None:
+    """Refuse a job that is about the run's model where the run trains none.
+
+    Raises
+    ------
+    NoModelError
+        If the signals, or the model behind them, are given.
+    """
+    if given := context.config.given:
+        name, value = given[0], getattr(context.config, given[0])
+        raise NoModelError(
+            f"{stage}: run '{context.run}' trains no model of its own, since {name} is set ({value!r}). Leave {name} "
+            "out to train one; the signals of this run are made by `python -m jobs.predict` without."
+        )
 
 
 def items_of(manifest: Manifest) -> list[Item]:

@@ -20,7 +20,7 @@ from jobs import market
 from jobs.config import RunConfig, Train
 from jobs.dataset import TrainingData, load
 from jobs.rates import Meter, Rate
-from jobs.stage import Context, Stage, require, stage_fingerprint, up_to_date, write_whole
+from jobs.stage import Context, Stage, require, require_training, stage_fingerprint, up_to_date, write_whole
 from quant import decision, demo, network, training
 from quant.features import columns
 from storage import layout
@@ -49,7 +49,13 @@ class AnotherModelError(ValueError):
 
 def run(context: Context) -> Manifest:
     """Bring the model of the run up to date; where an earlier run is judged again, it is that run's."""
+    require_training(context, STAGE.name)
     before = market.earlier(context)
+    if before and (rule := require(before, "predict").config.get("rule")):
+        raise AnotherModelError(
+            f"run '{before.run}' has no model: its signals are those of the rule {rule}. "
+            "Judge it again with the configuration of that run."
+        )
     context = context if before else tuned(context)
     settings: dict[str, Any] = (
         {"adopted": require(before, STAGE.name).result_hash}

@@ -18,7 +18,7 @@ from jobs import market
 from jobs.config import RunConfig, Span, Tune
 from jobs.dataset import TrainingData, load
 from jobs.rates import Meter
-from jobs.stage import Context, Stage, stage_fingerprint, up_to_date, write_whole
+from jobs.stage import Context, Stage, require_training, stage_fingerprint, up_to_date, write_whole
 from jobs.train import CHECKPOINT, learner_of, settings_of, training_tickers
 from jobs.train import stage as trained
 from quant import network, training
@@ -45,6 +45,7 @@ class TuneError(ValueError):
 
 def run(context: Context) -> Manifest:
     """Bring the tuning of the run up to date."""
+    require_training(context, STAGE.name)
     if market.earlier(context):
         raise TuneError(
             f"run '{context.run}' judges run '{context.config.rejudge}' again, with its model: there is nothing to "

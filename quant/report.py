@@ -130,7 +130,9 @@ class ReportContent:
     label_balance
         Counts of labels: indexed by part, columns neutral, long, short.
     evaluation
-        None where the signals came from a file.
+        None where the signals came from a file or from a rule.
+    rule
+        The rule that the signals are from, with its parameters, in words.
     comparison
         The model beside simple ones out of sample; None where the run has no such evaluation.
     tuning
@@ -161,6 +163,7 @@ class ReportContent:
     parameters: pd.DataFrame | None = None
     label_balance: pd.DataFrame | None = None
     evaluation: ModelEvaluation | None = None
+    rule: str | None = None
     comparison: Comparison | None = None
     tuning: pd.DataFrame | None = None
     quality: pd.DataFrame | None = None

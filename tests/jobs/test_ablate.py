@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobs import ablate, ingest, market
-from jobs.stage import Context
+from jobs.stage import Context, NoModelError
 from quant.network import ARCHITECTURES
 from storage.manifest import Manifest, write_manifest
 from tests.jobs.conftest import make_context, serially
@@ -80,5 +80,5 @@ def test_a_variant_that_changes_nothing_is_left_out(tmp_path: Path) -> None:
 
 
 def test_a_run_without_a_model_of_its_own_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ablate.AblateError, match="trained no model of its own"):
+    with pytest.raises(NoModelError, match="trains no model of its own, since signals is set"):
         ablate.run(make_context(tmp_path, signals="signals.csv"))

@@ -26,6 +26,12 @@ def test_null_in_a_list_switches_a_part_off():
     assert config.search.stop_loss == (0.02, None)
 
 
+def test_null_on_the_command_line_switches_a_setting_off():
+    config = parse("shortlist", "", ["--shortlist.minimum_trades", "null", "--shortlist.deflated_sharpe=null"])
+    assert config.shortlist.minimum_trades is None
+    assert config.shortlist.deflated_sharpe is None
+
+
 def test_the_environment_is_not_a_configuration(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RUN", "stranger")
     monkeypatch.setenv("STORE", "s3://stranger")
