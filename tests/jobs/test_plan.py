@@ -16,6 +16,12 @@ from tests.jobs.conftest import ROWS, TICKERS, make_context, serially
 PATH = (ingest, predict, search, placebo, backtest)
 
 
+def with_settings(context: Context, **settings: Any) -> Context:
+    """The same run with other settings."""
+    given = {**context.config.model_dump(by_alias=True), **settings}
+    return Context(RunConfig.model_validate(given), context.store)
+
+
 def words(context: Context) -> dict[str, str]:
     """The first word of each stage's state."""
     return {row.expected.name: row.state.split()[0] for row in plan.plan(context).rows}
@@ -38,7 +44,7 @@ def test_what_is_done_is_said_and_what_follows_a_change_is_to_do(context: Contex
         "shortlist": "to",
     }
     before = context.store.stamps()
-    changed = make_context(context.store.url, **{**context.config.model_dump(by_alias=True), "search": {"trials": 3}})
+    changed = with_settings(context, search={"trials": 3})
     assert words(changed) == {
         **dict.fromkeys(("ingest", "predict"), "done"),
         **dict.fromkeys(("search", "placebo", "backtest", "shortlist"), "to"),
@@ -113,21 +119,15 @@ def test_rates_are_corrected_by_what_runs_of_the_store_have_cost(context: Contex
     ],
 )
 def test_what_cannot_fit_is_refused_with_the_setting_to_change(
-    context: Context, settings: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]
+    context: Context, settings: dict[str, Any], message: str
 ):
-    config = RunConfig.model_validate({**context.config.model_dump(by_alias=True), "workers": 2, **settings})
-    asked = Context(config, context.store)
     with pytest.raises(plan.PlanError, match=message):
-        plan.look(asked)
-    assert "plan of run 'first'" in capsys.readouterr().out
+        plan.look(with_settings(context, workers=2, **settings))
 
 
 def test_more_nodes_take_less_time_and_cost_what_they_cost(context: Context):
     def planned(nodes: int) -> plan.Plan:
-        settings = {"nodes": nodes, "cpus": 16, "memory": 64.0, "price": 0.68}
-        return plan.plan(
-            make_context(context.store.url, **{**context.config.model_dump(by_alias=True), "plan": settings})
-        )
+        return plan.plan(with_settings(context, plan={"nodes": nodes, "cpus": 16, "memory": 64.0}))
 
     one, many = planned(1), planned(64)
     assert many.seconds <= one.seconds
