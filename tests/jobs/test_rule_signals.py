@@ -142,8 +142,12 @@ def test_an_old_shortlist_is_judged_again_by_the_same_rule_alone(market: Path, t
 
 
 def test_whatever_makes_the_rule_another_makes_the_signals_anew(market: Path, tmp_path: Path):
+    counts = []
+
     def fingerprint(**settings: Any) -> str:
-        return predicted(configured(tmp_path, market, ingest={"tickers": ("AAAUSDT",)}, **settings)).fingerprint
+        done = predicted(configured(tmp_path, market, ingest={"tickers": ("AAAUSDT",)}, **settings))
+        counts.append(done.tickers["local-um:AAAUSDT"])
+        return done.fingerprint
 
     changes: list[dict[str, Any]] = [
         {},
@@ -155,6 +159,7 @@ def test_whatever_makes_the_rule_another_makes_the_signals_anew(market: Path, tm
     ]
     found = [fingerprint(**change) for change in changes]
     assert len(set(found)) == len(found)
+    assert counts[2] == {**counts[0], "short": 0} != counts[0]
     # parameters of a rule that is not asked for are none of the run
     assert fingerprint(rules={"rsi_reversion": PARAMETERS, "momentum": {"bars": 7}}) == found[0]
     before = require(configured(tmp_path, market), "predict").created

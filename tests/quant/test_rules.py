@@ -74,7 +74,7 @@ CASES: dict[str, tuple[str, Oracle, st.SearchStrategy[float], list[dict[str, flo
     ),
     "macd_cross": ("macd_diff", macd_cross, DIFFERENCE, [{"confirmation": n} for n in (1, 2, 3)]),
     "momentum": (
-        "log_return", momentum, RETURNS, [{"bars": n, "threshold": t} for n in (1, 2, 4) for t in (0.0, 0.1, 0.3)],
+        "log_return", momentum, RETURNS, [{"bars": n, "threshold": t} for n in (1, 2, 4) for t in (0.0, 0.125, 0.25)],
     ),
 }  # fmt: skip
 
