@@ -113,7 +113,7 @@ FanOut = Callable[..., Iterator[Outcome[list[Item], Receipt]]]
 def run_stage(
     context: Context,
     stage: Stage,
-    items: Sequence[Item],
+    items: Sequence[Item] | Callable[[], Sequence[Item]],
     produce: Produce,
     *,
     settings: Mapping[str, Any],
@@ -125,6 +125,8 @@ def run_stage(
 
     Parameters
     ----------
+    items
+        The work; or what finds it, called only where the stage is not up to date.
     produce
         Called in a worker for each item with the context, the item and ``extra``; importable by name.
     settings
@@ -141,6 +143,8 @@ def run_stage(
     if done := up_to_date(context, stage, identity):
         return done
     _forget_others(context, stage, identity)
+    if callable(items):
+        items = items()
     receipts = read_receipts(context.store, context.run, stage.name, identity)
     finished = {ticker for receipt in receipts for ticker in receipt.items}
     missing = [item for item in items if item.ticker not in finished]
