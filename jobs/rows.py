@@ -84,10 +84,23 @@ def parse(file: File, value: str) -> Rows:
             f"{url}, row {row}: {value} {frame[value].iloc[row]!r} of {frame['ticker'].iloc[row]}; "
             "allowed: finite numbers."
         )
-    frame = pd.DataFrame({"ticker": frame["ticker"].astype(str), "time": times.dt.as_unit("us"), value: numbers})
-    twice = frame.duplicated(["ticker", "time"])
-    if twice.any():
-        row = frame[twice].iloc[0]
-        raise RowsError(f"{url} has two rows for {row['ticker']} at {row['time']}; give one a ticker and time.")
-    groups = frame.sort_values("time").groupby("ticker", sort=True)
-    return Rows(url, {str(ticker): group.set_index("time")[value] for ticker, group in groups})
+    # millions of rows: as arrays, which take a quarter of what a sorted and grouped frame does
+    codes, names = pd.factorize(frame["ticker"].astype(str), sort=True)
+    moments, values = times.dt.as_unit("us").to_numpy("datetime64[us]"), numbers.to_numpy()
+    del frame, times, numbers, wrong
+    order = np.lexsort((moments, codes))
+    codes, moments, values = codes[order], moments[order], values[order]
+    twice = np.flatnonzero((codes[1:] == codes[:-1]) & (moments[1:] == moments[:-1]))
+    if len(twice):
+        time = pd.Timestamp(moments[twice[0]], tz="UTC")
+        raise RowsError(f"{url} has two rows for {names[codes[twice[0]]]} at {time}; give one a ticker and time.")
+    borders = np.searchsorted(codes, np.arange(len(names) + 1))
+    return Rows(
+        url,
+        {
+            str(name): pd.Series(
+                values[start:end], index=pd.DatetimeIndex(moments[start:end], tz="UTC", name="time"), name=value
+            )
+            for name, start, end in zip(names, borders[:-1], borders[1:], strict=True)
+        },
+    )
