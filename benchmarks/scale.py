@@ -109,7 +109,9 @@ def measure(sizes: Sequence[int], workers: Sequence[int], calibrate: int) -> dic
                 foretold = simulated(config, count, number, factors)
                 rows.append({"tickers": count, "workers": number, "measured": real, "simulated": foretold})
                 total, guess = sum(real.values()), sum(foretold.values())
-                print(f"{count:,} tickers, {number} workers: {total:.1f} s, simulated {guess:.1f} s ({guess / total - 1:+.0%})")
+                print(
+                    f"{count:,} tickers, {number} workers: {total:.1f} s, simulated {guess:.1f} s ({guess / total - 1:+.0%})"
+                )
                 print("  ", {name: (round(real[name], 1), round(foretold[name], 1)) for name in real})
     return {"calibrated_on": calibrate, "factors": factors, "runs": rows}
 
@@ -131,7 +133,9 @@ def cloud(nodes: int) -> Cluster:
 
 def run_of(nodes: int) -> tuple[list[Expected], list[Span]]:
     """The large run on so many nodes: every stage of the pipeline with a rule as signal."""
-    config = RunConfig.model_validate({"source": "s3://bucket/bars", "store": "s3://bucket/store", "rule": "rsi_reversion"})
+    config = RunConfig.model_validate(
+        {"source": "s3://bucket/bars", "store": "s3://bucket/store", "rule": "rsi_reversion"}
+    )
     rows = {f"T{number}": float(MINUTES) for number in range(TICKERS)}
     cluster = cloud(nodes)
     stages = expected(config, rows, cluster)
@@ -155,7 +159,10 @@ def page() -> str:
     """The page, but for its plot."""
     known = json.loads(MEASURED.read_text(encoding="utf-8"))
     text = [HEAD.format(calibrated=known["calibrated_on"])]
-    text += ["| tickers | workers | measured | simulated | difference | largest of a stage |", "|---|---|---|---|---|---|"]
+    text += [
+        "| tickers | workers | measured | simulated | difference | largest of a stage |",
+        "|---|---|---|---|---|---|",
+    ]
     for run in known["runs"]:
         real, guess = run["measured"], run["simulated"]
         total, foretold = sum(real.values()), sum(guess.values())
@@ -204,7 +211,9 @@ def plot(path: Path) -> None:
     totals = [sum(span.seconds for span in spans) for spans in found]
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     axes.plot(NODES, [seconds / 3600 for seconds in totals], "o-", color="black", label="whole run")
-    axes.plot(NODES, [totals[0] / 3600 / nodes for nodes in NODES], ":", color="grey", label="twice the nodes, half the time")
+    axes.plot(
+        NODES, [totals[0] / 3600 / nodes for nodes in NODES], ":", color="grey", label="twice the nodes, half the time"
+    )
     for number, span in enumerate(found[0]):
         axes.plot(NODES, [spans[number].seconds / 3600 for spans in found], "-", linewidth=1, label=span.name)
     axes.set(xscale="log", yscale="log", xlabel=f"nodes of {CORES} cores", ylabel="hours")

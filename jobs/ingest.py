@@ -3,13 +3,18 @@
 python -m jobs.ingest --source PATH_OR_URL --store URL --run NAME
 """
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from jobs import rows, sources
-from jobs.config import Ingest
+from jobs import rows, sessions, sources
+from jobs.config import Ingest, RunConfig
+from jobs.gather import gather
+from jobs.rates import Rate
 from jobs.sources import Source, SourceError
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, run_stage
 from quant import bars, demo
@@ -21,30 +26,79 @@ from storage.manifest import Manifest
 STAGE = Stage("ingest", 2, (), (BARS, QUARANTINE, FUNDING))
 
 
+class Order(NamedTuple):
+    """What the bars of a ticker are made of: a market or a file, None where there is none; and its funding rates."""
+
+    origin: DemoMarket | Source | None
+    rates: pd.Series | None = None
+
+
 def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
-    """Bring the bars of the run up to date."""
+    """Bring the bars of the run up to date, and the sessions that they make where its calendar is of sessions."""
     config = context.config
     settings = {"source": config.source, **config.ingest.model_dump()}
     details = {}
+    market, files = None, []
     if config.source == "demo":
         market = demo_market(context)
-        items = [Item(ticker, payload=market) for ticker in demo.names(market)]
         settings["demo"] = asdict(market)
         details["planted"] = list(demo.planted(market))
-    else:
-        found = sources.discover(config.source, config.ingest)
-        items = [Item(source.ticker, payload=source) for source in found]
-        settings["files"] = fingerprint({source.ticker: source.stamp for source in found})
-    wanted = set(config.ingest.tickers)
-    if wanted:
-        items = [item for item in items if item.ticker in wanted or _symbol(item) in wanted]
-        known = {name for item in items for name in (item.ticker, _symbol(item))}
-        items += [Item(name) for name in sorted(wanted - known)]
-    rates: dict[str, pd.Series] = {}
-    if config.ingest.funding:
-        file = rows.read(config.ingest.funding, "rate")
-        rates, settings["funding"] = file.named([item.ticker for item in items]), file.content
-    return run_stage(context, STAGE, items, produce, settings=settings, extra=rates, fan_out=fan_out, details=details)
+    elif config.source != "samples":
+        files = sources.files(config.source, config.ingest)
+        settings["files"] = fingerprint({file.key: file.stamp for file in files})
+    funding = rows.fetch(config.ingest.funding) if config.ingest.funding else None
+    if funding:
+        settings["funding"] = funding.content
+
+    def items() -> list[Item]:
+        found = demo_items(market) if market else file_items(context, files, fan_out)
+        return charged(wanted(config.ingest.tickers, found), funding)
+
+    manifest = run_stage(context, stage(config), items, produce, settings=settings, fan_out=fan_out, details=details)
+    sessions.run(context, fan_out)
+    return manifest
+
+
+def stage(config: RunConfig) -> Stage:
+    """The stage with its cost: reading and checking a file, or making up a ticker of the demo market."""
+    if config.source == "demo":
+        return replace(STAGE, rate=Rate(ticker=0.01, row=1.5e-6, requests=3, written_row=43, memory_row=450))
+    return replace(
+        STAGE,
+        rate=Rate(ticker=0.014, row=8e-7, requests=4, read_row=40, written=2_000, written_row=43, memory_row=450),
+    )
+
+
+def demo_items(market: DemoMarket) -> list[Item]:
+    """One item a ticker of the demo market."""
+    return [Item(ticker, Order(market), rows=market.bars) for ticker in demo.names(market)]
+
+
+def file_items(context: Context, files: list[sources.File], fan_out: FanOut) -> list[Item]:
+    """One item a ticker that the files hold, or the samples where there are no files.
+
+    Whether a Parquet holds one ticker or many its columns tell: tasks look into the files.
+    """
+    found = gather(sources.of_files, files, context, name="sources", shared=context.config.ingest, fan_out=fan_out)
+    known = sources.by_ticker(chain(*found)) if files else sources.of_the_library()
+    return [Item(source.ticker, Order(source), rows=source.rows) for source in known]
+
+
+def wanted(names: Sequence[str], items: list[Item]) -> list[Item]:
+    """The items of the tickers or symbols asked for, all where none is; one without an origin for an unknown name."""
+    if not names:
+        return items
+    chosen = [item for item in items if item.ticker in names or _symbol(item) in names]
+    known = {name for item in chosen for name in (item.ticker, _symbol(item))}
+    return chosen + [Item(name, Order(None)) for name in sorted(set(names) - known)]
+
+
+def charged(items: list[Item], funding: rows.File | None) -> list[Item]:
+    """The items with the funding rates of each."""
+    if funding is None:
+        return items
+    rates = rows.parse(funding, "rate").named([item.ticker for item in items])
+    return [replace(item, payload=item.payload._replace(rates=rates.get(item.ticker))) for item in items]
 
 
 def demo_market(context: Context) -> DemoMarket:
@@ -52,7 +106,7 @@ def demo_market(context: Context) -> DemoMarket:
     return DemoMarket(seed=context.config.ingest.demo_seed, edge=context.config.ingest.demo_edge)
 
 
-def produce(context: Context, item: Item, rates: dict[str, pd.Series]) -> Produced:
+def produce(context: Context, item: Item, _extra: None) -> Produced:
     """Bars of one ticker, the rows that did not become bars, and its funding rates.
 
     Raises
@@ -60,11 +114,12 @@ def produce(context: Context, item: Item, rates: dict[str, pd.Series]) -> Produc
     SourceError
         If the source has no such ticker, or cannot be read.
     """
-    raw, address = _raw(context, item)
+    order: Order = item.payload
+    raw, address = _raw(context, item.ticker, order)
     bar = grid(context.config.ingest, raw, address)
     sound, quarantine = bars.validate(raw, bar, source=address)
     length = bar or bars.infer_bar(sound.index)
-    funding = rates.get(item.ticker)
+    funding = order.rates
     return Produced(
         {
             BARS: sound,
@@ -94,13 +149,13 @@ def grid(settings: Ingest, raw: pd.DataFrame, address: str) -> pd.Timedelta | No
     return None if settings.calendar == "sessions" and intraday else length
 
 
-def _raw(context: Context, item: Item) -> tuple[pd.DataFrame, str]:
-    if isinstance(item.payload, DemoMarket):
-        return demo.bars(item.payload, item.ticker).reset_index(), f"demo market, {item.ticker}"
-    if isinstance(item.payload, Source):
-        return sources.read(item.payload), item.payload.address
+def _raw(context: Context, ticker: str, order: Order) -> tuple[pd.DataFrame, str]:
+    if isinstance(order.origin, DemoMarket):
+        return demo.bars(order.origin, ticker).reset_index(), f"demo market, {ticker}"
+    if order.origin is not None:
+        return sources.read(order.origin), order.origin.address
     raise SourceError(
-        f"{context.config.source} has no ticker {item.ticker}. "
+        f"{context.config.source} has no ticker {ticker}. "
         "Run without --ingest.tickers to see all, or check the spelling."
     )
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from jobs import sessions
 from jobs.stage import Context, require
 from quant.bracket import trend_filter
 from quant.funding import FundingError, Missing, missing, on_bars
@@ -100,13 +101,7 @@ def bar_length(market: Manifest) -> pd.Timedelta:
 
 def calendar(context: Context, market: Manifest) -> Calendar:
     """What counts as the next bar: a fixed distance, or the next session that any ticker traded in."""
-    length = bar_length(market)
-    if context.config.ingest.calendar == "continuous":
-        return length
-    sessions = pd.DatetimeIndex([], dtype="datetime64[us, UTC]")
-    for ticker in market.tickers:
-        sessions = sessions.union(read_table(context.store, context.run, BARS, ticker, columns=["close"]).index)
-    return sessions
+    return bar_length(market) if context.config.ingest.calendar == "continuous" else sessions.read(context)
 
 
 def parts(context: Context, market: Manifest) -> dict[str, Part]:

@@ -3,6 +3,8 @@
 Bars without a row have no signal. Every later stage treats these signals like the model's.
 """
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
@@ -29,23 +31,29 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
     """Bring the signals of the run up to date with the file at ``signals``."""
     url = str(context.config.signals)
     ingested = market.of(context)
-    file = rows.read(url, "signal")
-    given = file.named(list(ingested.tickers))
-    items = [
-        Item(ticker, payload=given.pop(ticker, NONE), rows=float(info["rows"]))
-        for ticker, info in sorted(ingested.tickers.items())
-    ]
-    # tickers that the market lacks stay as items of their own, so that each becomes a named failure
-    items += [Item(ticker, payload=signal) for ticker, signal in given.items()]
+    file = rows.fetch(url)
     return run_stage(
         context,
         STAGE,
-        items,
+        partial(orders, file, ingested),
         produce,
         settings={"signals": url, "content": file.content},
         extra=frozenset(ingested.tickers),
         fan_out=fan_out,
     )
+
+
+def orders(file: rows.File, ingested: Manifest) -> list[Item]:
+    """One item a ticker with the signals given for it.
+
+    Tickers that the market lacks are items of their own, so that each becomes a named failure.
+    """
+    given = rows.parse(file, "signal").named(list(ingested.tickers))
+    items = [
+        Item(ticker, payload=given.pop(ticker, NONE), rows=float(info["rows"]))
+        for ticker, info in sorted(ingested.tickers.items())
+    ]
+    return items + [Item(ticker, payload=signal) for ticker, signal in given.items()]
 
 
 NONE = pd.Series([], index=pd.DatetimeIndex([], dtype="datetime64[us, UTC]"), dtype="int8")

@@ -108,9 +108,11 @@ def market_size(context: Context) -> tuple[dict[str, float], str]:
     if config.source == "demo":
         market = demo_market(context)
         rows, basis = dict.fromkeys(demo.names(market), float(market.bars)), "of the demo market"
+    elif config.source == "samples":
+        rows, basis = {source.ticker: source.rows for source in sources.of_the_library()}, "of the samples"
     else:
-        found = sources.discover(config.source, config.ingest)
-        rows, basis = {source.ticker: source.rows for source in found}, "by the sizes of the files"
+        found = sources.files(config.source, config.ingest)
+        rows, basis = sources.expected_rows(found, config.ingest), "by the sizes of the files"
     named = {ticker: count for ticker, count in rows.items() if {ticker, ticker.partition(":")[2]} & wanted}
     return (named if wanted else rows), basis
 

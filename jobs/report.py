@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from jobs import market
+from jobs.gather import gather
 from jobs.shortlist import metrics_frame, trials_frame
-from jobs.stage import Context, require
-from quant.report import ModelEvaluation, ReportContent, render
+from jobs.stage import Context, FanOut, fan_out, require
+from quant.report import DETAILED, ModelEvaluation, ReportContent, render
 from quant.report_evaluation import Comparison
 from quant.schemas import (
     ABLATIONS,
@@ -38,15 +39,15 @@ CLASSES = ("neutral", "long", "short")
 LIBRARIES = ("ray", "tensorflow-cpu", "tensorflow", "keras", "pandas", "numpy", "backtesting", "TA-Lib")
 
 
-def run(context: Context) -> Manifest:
+def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
     """Write the report of a run that the pipeline brought to its end."""
     pipeline = require(context, "pipeline")
-    page = render(content(context, pipeline))
+    page = render(content(context, pipeline, fan_out))
     context.store.write(layout.report(context.run), page.encode())
     return pipeline
 
 
-def content(context: Context, pipeline: Manifest) -> ReportContent:
+def content(context: Context, pipeline: Manifest, fan_out: FanOut) -> ReportContent:
     """What the report shows, gathered from the manifests and a few tables."""
     brought = bool(context.config.given)
     ingested, searched, judged = (require(context, name) for name in ("ingest", "search", "backtest"))
@@ -63,7 +64,9 @@ def content(context: Context, pipeline: Manifest) -> ReportContent:
         parts={name: (part.start, part.end) for name, part in market.parts(context, ingested).items()},
         shortlist=shortlist,
         metrics=metrics_frame(judged),
-        equity={ticker: read_table(context.store, context.run, EQUITY, ticker) for ticker in shortlist["ticker"]},
+        equity=curves(
+            context, [name for name in shortlist["ticker"].head(DETAILED) if name in judged.tickers], fan_out
+        ),
         trials=max((int(info["trials"]) for info in searched.tickers.values()), default=0),
         rules=context.config.shortlist.model_dump(),
         market=require(context, "shortlist").details,
@@ -85,6 +88,17 @@ def content(context: Context, pipeline: Manifest) -> ReportContent:
         ),
         planted=frozenset(ingested.details["planted"]) if "planted" in ingested.details else None,
     )
+
+
+def curves(context: Context, tickers: list[str], fan_out: FanOut) -> dict[str, pd.DataFrame]:
+    """Equity of some tickers."""
+    parts = gather(equity, tickers, context, name="curves", shared=context, fan_out=fan_out)
+    return {ticker: curve for part in parts for ticker, curve in part.items()}
+
+
+def equity(tickers: list[str], context: Context) -> dict[str, pd.DataFrame]:
+    """Equity of some tickers, as a task reads it."""
+    return {ticker: read_table(context.store, context.run, EQUITY, ticker) for ticker in tickers}
 
 
 def uncharged(context: Context, judged: Manifest) -> tuple[str, ...]:

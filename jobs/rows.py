@@ -16,11 +16,10 @@ class RowsError(ValueError):
 
 
 class Rows(NamedTuple):
-    """Rows by the ticker that the file names, indexed by time (UTC), and the hash of the file."""
+    """Rows by the ticker that the file names, indexed by time (UTC)."""
 
     url: str
     by_ticker: dict[str, pd.Series]
-    content: str
 
     def named(self, tickers: list[str]) -> dict[str, pd.Series]:
         """Return the rows by canonical ticker; the file may name a ticker or its symbol. Unknown names are kept.
@@ -40,8 +39,23 @@ class Rows(NamedTuple):
         return found
 
 
-def read(url: str, value: str) -> Rows:
-    """Read a Parquet or CSV file with the columns ticker, time and ``value``.
+class File(NamedTuple):
+    """A file as it lies there: its bytes, and the hash of them."""
+
+    url: str
+    data: bytes
+    content: str
+
+
+def fetch(url: str) -> File:
+    """Read a file, and leave for later what is in it."""
+    folder, name = posixpath.split(url)
+    data = open_store(folder or ".").read(name)
+    return File(url, data, hashlib.sha256(data).hexdigest())
+
+
+def parse(file: File, value: str) -> Rows:
+    """Rows of a Parquet or CSV file with the columns ticker, time and ``value``.
 
     Raises
     ------
@@ -49,8 +63,7 @@ def read(url: str, value: str) -> Rows:
         If the file cannot be read, a column is missing, a time cannot be read, a value is no finite number, or a ticker
         has two values at one time.
     """
-    folder, name = posixpath.split(url)
-    data = open_store(folder or ".").read(name)
+    url, data = file.url, file.data
     try:
         frame = pd.read_csv(io.BytesIO(data)) if url.endswith(".csv") else pd.read_parquet(io.BytesIO(data))
     except (ValueError, OSError) as error:
@@ -71,12 +84,23 @@ def read(url: str, value: str) -> Rows:
             f"{url}, row {row}: {value} {frame[value].iloc[row]!r} of {frame['ticker'].iloc[row]}; "
             "allowed: finite numbers."
         )
-    frame = pd.DataFrame({"ticker": frame["ticker"].astype(str), "time": times.dt.as_unit("us"), value: numbers})
-    twice = frame.duplicated(["ticker", "time"])
-    if twice.any():
-        row = frame[twice].iloc[0]
-        raise RowsError(f"{url} has two rows for {row['ticker']} at {row['time']}; give one a ticker and time.")
-    groups = frame.sort_values("time").groupby("ticker", sort=True)
+    # millions of rows: as arrays, which take a quarter of what a sorted and grouped frame does
+    codes, names = pd.factorize(frame["ticker"].astype(str), sort=True)
+    moments, values = times.dt.as_unit("us").to_numpy("datetime64[us]"), numbers.to_numpy()
+    del frame, times, numbers, wrong
+    order = np.lexsort((moments, codes))
+    codes, moments, values = codes[order], moments[order], values[order]
+    twice = np.flatnonzero((codes[1:] == codes[:-1]) & (moments[1:] == moments[:-1]))
+    if len(twice):
+        time = pd.Timestamp(moments[twice[0]], tz="UTC")
+        raise RowsError(f"{url} has two rows for {names[codes[twice[0]]]} at {time}; give one a ticker and time.")
+    borders = np.searchsorted(codes, np.arange(len(names) + 1))
     return Rows(
-        url, {str(ticker): group.set_index("time")[value] for ticker, group in groups}, hashlib.sha256(data).hexdigest()
+        url,
+        {
+            str(name): pd.Series(
+                values[start:end], index=pd.DatetimeIndex(moments[start:end], tz="UTC", name="time"), name=value
+            )
+            for name, start, end in zip(names, borders[:-1], borders[1:], strict=True)
+        },
     )

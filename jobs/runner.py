@@ -31,8 +31,8 @@ from storage.store import open_store
 
 # Modules of this folder that are no jobs of their own.
 SHARED = {
-    *("__main__", "compiled", "config", "dataset", "estimate", "exports", "market"),
-    *("own_signals", "rates", "rows", "rule_signals", "runner", "sources", "stage"),
+    *("__main__", "compiled", "config", "dataset", "estimate", "exports", "gather", "market"),
+    *("own_signals", "rates", "rows", "rule_signals", "runner", "sessions", "sources", "stage"),
 }
 
 logger = logging.getLogger("assay")

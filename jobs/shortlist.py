@@ -4,12 +4,14 @@ python -m jobs.shortlist --config run.toml --store URL --run NAME
 """
 
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 import pandas as pd
 
 from jobs import exports
-from jobs.stage import Context, Stage, require, stage_fingerprint, up_to_date, write_whole
+from jobs.gather import gather
+from jobs.stage import Context, FanOut, Stage, fan_out, require, stage_fingerprint, up_to_date, write_whole
 from quant import portfolio, selection
 from quant.metrics import daily_returns
 from quant.schemas import CORRELATIONS, EQUITY, PORTFOLIO, SHORTLIST, frame
@@ -20,7 +22,7 @@ from storage.tables import read_table
 STAGE = Stage("shortlist", 2, ("search", "placebo", "backtest"), (SHORTLIST, PORTFOLIO, CORRELATIONS))
 
 
-def run(context: Context) -> Manifest:
+def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
     """Bring the shortlist of the run, and its exports, up to date."""
     settings = context.config.shortlist.model_dump()
     if done := up_to_date(context, STAGE, stage_fingerprint(context, STAGE, settings)):
@@ -28,7 +30,10 @@ def run(context: Context) -> Manifest:
     searched, judged = require(context, "search"), require(context, "backtest")
     chosen = {ticker: info["chosen"] for ticker, info in searched.tickers.items() if info["chosen"]}
     # a ticker whose judged run failed has no curve
-    returns = candidate_returns(context, {ticker: row for ticker, row in chosen.items() if ticker in judged.tickers})
+    candidates = [
+        ticker for ticker, row in sorted(chosen.items()) if row["total_return"] > 0 and ticker in judged.tickers
+    ]
+    returns = candidate_returns(context, candidates, fan_out)
     verdicts = shortlist(
         metrics_frame(judged),
         trials_frame(searched),
@@ -41,7 +46,7 @@ def run(context: Context) -> Manifest:
     frames = {
         SHORTLIST: verdicts.table,
         PORTFOLIO: portfolio.equal_weights(picked) if picks else frame(PORTFOLIO, []),
-        CORRELATIONS: portfolio.correlations(picked.reindex(columns=sorted(picks))),
+        CORRELATIONS: portfolio.correlations(picked.reindex(columns=sorted(picks[: portfolio.MOST]))),
     }
     exports.write(context, verdicts.table, chosen, judged)
     details = {
@@ -72,20 +77,32 @@ def of_the_market(verdicts: Verdicts, returns: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def candidate_returns(context: Context, chosen: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """Daily returns on the judge part of every ticker that made a profit on choose, NaN on days without bars."""
+def candidate_returns(context: Context, candidates: list[str], fan_out: FanOut) -> pd.DataFrame:
+    """Daily returns on the judge part, a column a candidate in this order, NaN on days without bars."""
+    parts = [*gather(daily, candidates, context, name="returns", shared=context, fan_out=fan_out)]
+    found = pd.concat(parts, axis=1, sort=True) if parts else pd.DataFrame()
+    return found.reindex(columns=[ticker for ticker in candidates if ticker in found.columns])
+
+
+def daily(tickers: list[str], context: Context) -> pd.DataFrame:
+    """Daily returns of some tickers, those left out that were not traded on a single day."""
     curves = {
         ticker: read_table(context.store, context.run, EQUITY, ticker, columns=["strategy"])["strategy"]
-        for ticker, row in sorted(chosen.items())
-        if row["total_return"] > 0
+        for ticker in tickers
     }
     return pd.DataFrame({ticker: daily_returns(curve) for ticker, curve in curves.items() if len(curve)})
 
 
 def placebos_frame(manifest: Manifest) -> pd.DataFrame:
     """What the searches on placebos left, of all tickers."""
-    frames = [pd.DataFrame({"ticker": ticker, **info["columns"]}) for ticker, info in manifest.tickers.items()]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    found = [(ticker, info["columns"]) for ticker, info in manifest.tickers.items()]
+    if not found:
+        return pd.DataFrame()
+    tickers = [ticker for ticker, columns in found for _ in columns["kind"]]
+    names = found[0][1]
+    return pd.DataFrame(
+        {"ticker": tickers, **{name: [*chain.from_iterable(columns[name] for _, columns in found)] for name in names}}
+    )
 
 
 def metrics_frame(judged: Manifest) -> pd.DataFrame:

@@ -7,6 +7,8 @@ import pandas as pd
 
 from quant.statistics import DAYS, max_drawdown, sharpe
 
+MOST = 300
+"""Picks whose correlations are told: their pairs grow with the square, and nobody reads more."""
 MODEST_SHARE = 0.01
 """Share of a bar's traded value that an entry may take before it is thought to move the price."""
 
@@ -34,25 +36,22 @@ def equal_weights(returns: pd.DataFrame) -> pd.DataFrame:
 
 
 def correlations(returns: pd.DataFrame) -> pd.DataFrame:
-    """Return the correlation of the daily returns of every two picks, over the days that both have.
+    """Return the correlation of the daily returns of every two of the first `MOST` picks, over the days of both.
 
     Returns
     -------
     DataFrame
         Columns of ``quant.schemas.CORRELATIONS``, a row a pair; NaN where one of the two has no spread.
     """
-    table = returns.corr(min_periods=3)
-    names = list(returns.columns)
-    rows = [
-        {"ticker": one, "other": other, "correlation": table.loc[one, other]}
-        for place, one in enumerate(names)
-        for other in names[place + 1 :]
-    ]
-    return pd.DataFrame(rows, columns=["ticker", "other", "correlation"])
+    table = returns.iloc[:, :MOST].corr(min_periods=3)
+    one, other = np.triu_indices(len(table), k=1)
+    return pd.DataFrame(
+        {"ticker": table.index[one], "other": table.index[other], "correlation": table.to_numpy()[one, other]}
+    )
 
 
 def summary(returns: pd.DataFrame) -> dict[str, float]:
-    """Return return, Sharpe ratio and drawdown of the combined equity, and the mean correlation of the picks."""
+    """Return return, Sharpe ratio and drawdown of the combined equity, and the mean correlation of the first `MOST`."""
     if not len(returns.columns):
         return {}
     combined = equal_weights(returns)

@@ -10,7 +10,7 @@ import functools
 import gzip
 import hashlib
 import importlib.resources
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ from quant.report_evaluation import Comparison
 from quant.schemas import EVALUATION, EVALUATION_CURVES, EVALUATION_GROUPS, FAILURES, METRICS, SHORTLIST
 from quant.shortlist import RULES
 
+DETAILED = 500
+"""Tickers that a page shows in full by default; beyond that it would take a browser longer to open than to read."""
 QUALITY_COLUMNS = ("ticker", "rows", "first", "last", "gaps", "quarantined")
 HISTORY_COLUMNS = ("epoch", "loss", "validation_loss", "macro_f1")
 
@@ -110,7 +112,8 @@ class ReportContent:
     metrics
         ``schemas.METRICS`` of all tickers with a column ``ticker``; a frame of no rows needs no columns.
     equity
-        Ticker → ``schemas.EQUITY`` frame indexed by time (or with a column ``time``); tickers may be missing.
+        Ticker → ``schemas.EQUITY`` frame indexed by time (or with a column ``time``); tickers may be missing, and
+        those beyond the first ``detailed`` of the shortlist are not shown.
     trials
         Parameter sets tried a ticker.
     rules
@@ -170,8 +173,13 @@ class ReportContent:
     planted: frozenset[str] | None = None
 
 
-def render(content: ReportContent) -> str:
-    """Return the report as one HTML page of about 2 MB plus 5 kB a ticker.
+def render(content: ReportContent, *, detailed: int = DETAILED) -> str:
+    """Return the report as one HTML page of about 2 MB plus 5 kB a ticker, and 0.2 kB for each that is only listed.
+
+    Parameters
+    ----------
+    detailed
+        Tickers shown in full, the best by rank; of the others the page has the verdict and its reason.
 
     Raises
     ------
@@ -180,7 +188,8 @@ def render(content: ReportContent) -> str:
         not 3 × 3.
     """
     _check(content)
-    table = figures.with_derived(content.shortlist)
+    table = figures.with_derived(content.shortlist).sort_values("rank")
+    best, others = table.head(detailed), table.iloc[detailed:]
     unseen = None if content.comparison is None else content.comparison.matrix()
     rules = figures.rule_table(content.rules, table)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -194,17 +203,19 @@ def render(content: ReportContent) -> str:
         script_hash=_policy_hash(script),
         library_hash=_policy_hash(library),
         library=_compressed(library),
-        data=_data(content, table) | {"rules": rules},
+        data=_data(content, best) | {"rules": rules, "others": figures.listed(others)},
+        detailed=detailed,
+        others=len(others),
         **_verdict(content),
         funnel=_funnel(content),
         rules=rules,
         placebos=words.placebo_sentence(content.market, int(table["shortlisted"].sum())),
         together=words.candidates_sentence(content.market),
         decay=words.decay_sentence(content.market),
-        shortlisted=_table(content, table[table["shortlisted"]], SHORTLISTED_COLUMNS),
+        shortlisted=_table(content, best[best["shortlisted"]], SHORTLISTED_COLUMNS),
         portfolio=figures.portfolio(content.market.get("portfolio") or {}),
         correlations=figures.correlation_matrix(content.correlations),
-        rejected=_table(content, table[~table["shortlisted"]], REJECTED_COLUMNS),
+        rejected=_table(content, best[~best["shortlisted"]], REJECTED_COLUMNS),
         timeline=figures.timeline(content.parts),
         labels=None if content.label_balance is None else figures.label_bars(content.label_balance),
         model=None if content.evaluation is None else figures.model_summary(content.evaluation.confusion),
@@ -213,8 +224,8 @@ def render(content: ReportContent) -> str:
         else report_evaluation.summary(content.comparison, content.planted or frozenset()),
         unseen=None if unseen is None else figures.model_summary(unseen),
         tuned=[] if content.tuning is None else report_evaluation.trials(content.tuning),
-        quality=None if content.quality is None else _quality(content.quality),
-        failures=content.failures.to_dict("records"),
+        quality=None if content.quality is None else _quality(content.quality, detailed),
+        failures=content.failures.head(detailed).to_dict("records"),
     )
 
 
@@ -322,17 +333,19 @@ def _table(content: ReportContent, rows: pd.DataFrame, columns: Mapping[str, str
                 "stage": record["stage"],
                 "cells": [figures.cell(record, column) for column in columns],
             }
-            for record in rows.sort_values("rank").to_dict("records")
+            for record in rows.to_dict("records")
         ],
         "stages": {str(stage): int(number) for stage, number in rows["stage"].value_counts(sort=False).items()},
     }
 
 
 def _data(content: ReportContent, table: pd.DataFrame) -> dict[str, Any]:
-    """What the script draws and opens: all numbers of the charts, all texts of the rows."""
-    axes, curves = figures.equity_data(content.equity)
-    metrics = {(row["ticker"], row["part"]): row for row in content.metrics.to_dict("records")}
-    chosen = {} if content.parameters is None else {row["ticker"]: row for row in content.parameters.to_dict("records")}
+    """What the script draws and opens: all numbers of the charts, all texts of the rows of these tickers."""
+    axes, curves = figures.equity_data(
+        {name: content.equity[name] for name in table["ticker"] if name in content.equity}
+    )
+    metrics = {(row["ticker"], row["part"]): row for row in _of(content.metrics, table)}
+    chosen = {} if content.parameters is None else {row["ticker"]: row for row in _of(content.parameters, table)}
     tickers = {
         record["ticker"]: {
             "reason": record["reason"],
@@ -357,8 +370,14 @@ def _data(content: ReportContent, table: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _quality(quality: pd.DataFrame) -> dict[str, Any]:
-    """Data quality a ticker, and in total."""
+def _of(frame: pd.DataFrame, table: pd.DataFrame) -> list[dict[Hashable, Any]]:
+    """The rows of a frame that are of the tickers of a table."""
+    return frame[frame["ticker"].isin(table["ticker"])].to_dict("records") if len(frame) else []
+
+
+def _quality(quality: pd.DataFrame, detailed: int) -> dict[str, Any]:
+    """Data quality in total, and of so many tickers, the worst where there are more."""
+    worst = quality.sort_values(["quarantined", "gaps", "ticker"], ascending=[False, False, True]).head(detailed)
     totals = {name: words.count(quality[name].sum()) for name in ("rows", "gaps", "quarantined")}
     rows = [
         {
@@ -371,6 +390,6 @@ def _quality(quality: pd.DataFrame) -> dict[str, Any]:
                 figures.Cell(words.count(record["quarantined"]), float(record["quarantined"])),
             ],
         }
-        for record in quality.to_dict("records")
+        for record in quality.loc[worst.index.sort_values()].to_dict("records")
     ]
-    return {"totals": totals, "rows": rows}
+    return {"totals": totals, "rows": rows, "tickers": len(quality)}

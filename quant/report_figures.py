@@ -98,6 +98,20 @@ def with_derived(shortlist: pd.DataFrame) -> pd.DataFrame:
     return shortlist.assign(false_discovery_rate=np.fmax(own, placebo), drawdown=-fall)
 
 
+def listed(verdicts: pd.DataFrame) -> list[list[str]]:
+    """What is said of tickers that are not shown in full: ticker, stage, reason, Sharpe ratio and return on judge."""
+    return [
+        [
+            record["ticker"],
+            record["stage"],
+            record["reason"],
+            words.decimal(value_of(record, "judge_sharpe")),
+            words.percent(value_of(record, "judge_return"), signed=True),
+        ]
+        for record in verdicts.to_dict("records")
+    ]
+
+
 def rules_in_force(bounds: Mapping[str, float | None]) -> list[tuple[Rule, float]]:
     """The rules that are on, with their bounds."""
     return [(rule, float(bound)) for rule in RULES if (bound := bounds.get(rule.name)) is not None]

@@ -89,6 +89,15 @@ FUNDING = Dataset(
     ),
 )
 
+SESSIONS = Dataset(
+    "sessions",
+    1,
+    "Every instant at which any ticker has a bar, where the calendar is of sessions: what counts as the next bar",
+    ("time",),
+    (TIME,),
+    by_ticker=False,
+)
+
 FEATURES = Dataset(
     "features",
     1,
@@ -442,6 +451,7 @@ DATASETS: dict[str, Dataset] = {
         BARS,
         QUARANTINE,
         FUNDING,
+        SESSIONS,
         FEATURES,
         LABELS,
         SIGNALS,

@@ -227,7 +227,8 @@ class EffectiveTrials:
         if self._periods not in (0, values.shape[1]):
             raise SelectionError(f"returns have {values.shape[1]} periods; allowed: {self._periods}, as those before")
         self._periods = values.shape[1]
-        values = values[_has_spread(values)]
+        spread = _has_spread(values)
+        values = values if spread.all() else values[spread]
         if self._periods < _LEAST_RETURNS:
             return
         self._trials += len(values)
@@ -437,16 +438,17 @@ def superior_predictive_ability(
         raise SelectionError(
             f"the benchmark must be a finite number or {values.shape[1]} of them, not of shape {reference.shape}"
         )
-    excess = values - reference
-    days = excess.shape[1]
+    days = values.shape[1]
+    excess = values - reference if reference.any() else values
     # what rounding leaves of a difference of equal series is no spread
-    scales = np.abs(values).max(axis=1, initial=0)
+    scales = np.maximum(values.max(axis=1, initial=0), -values.min(axis=1, initial=0))
     rows = np.flatnonzero((np.ptp(excess, axis=1) if days else 0) > _ROUNDING * scales)
     if not len(rows) or days < _LEAST_RETURNS:
         return SuperiorPredictiveAbility(np.nan, -1, np.nan, np.nan, np.nan, np.nan)
-    excess = excess[rows]
-    length = _automatic_block_length(excess) if block_length is None else float(block_length)
-    scaled = excess / _bootstrap_deviation(excess, length)[:, None]
+    # thousands of candidates over years are as many numbers as can be held a few times, so this copy is the only one
+    scaled = excess[rows]
+    length = _automatic_block_length(scaled) if block_length is None else float(block_length)
+    scaled /= _bootstrap_deviation(scaled, length)[:, None]
     means = scaled.mean(axis=1)
     statistic = max(float(means.max()), 0.0)
     # the means that the resamples are centred on; a poor candidate is not centred, and so stays poor, in two of three
@@ -807,14 +809,18 @@ def _automatic_block_length(values: Floats) -> float:
 def _bootstrap_deviation(values: Floats, length: float) -> Floats:
     """Return √n times the deviation of the mean of each row under the stationary bootstrap (Hansen 2005)."""
     count = values.shape[1]
-    centred = values - values.mean(axis=1, keepdims=True)
-    spectrum = np.abs(np.fft.rfft(centred, 2 * count, axis=1)) ** 2
-    covariances = np.fft.irfft(spectrum, 2 * count, axis=1)[:, :count] / count
     lags = np.arange(1, count)
     stay = 1 - 1 / length
     weights = (1 - lags / count) * stay**lags + lags / count * stay ** (count - lags)
-    deviation: Floats = np.sqrt(covariances[:, 0] + 2 * covariances[:, 1:] @ weights)
-    return deviation
+    deviations: Floats = np.empty(len(values))
+    start = 0
+    for size in _chunks(len(values), 2 * count):
+        centred = values[start : start + size] - values[start : start + size].mean(axis=1, keepdims=True)
+        spectrum = np.abs(np.fft.rfft(centred, 2 * count, axis=1)) ** 2
+        covariances = np.fft.irfft(spectrum, 2 * count, axis=1)[:, :count] / count
+        deviations[start : start + size] = np.sqrt(covariances[:, 0] + 2 * covariances[:, 1:] @ weights)
+        start += size
+    return deviations
 
 
 def _draw_positions(count: int, length: float, resamples: int, generator: np.random.Generator) -> NDArray[np.intp]:
@@ -877,7 +883,12 @@ def _has_spread(values: Floats) -> NDArray[np.bool_]:
     """Return for each row whether it holds more than one value and the rounding of it."""
     if not values.shape[1]:
         return np.zeros(len(values), dtype=np.bool_)
-    spread: NDArray[np.bool_] = values.std(axis=1) > _ROUNDING * np.abs(values).max(axis=1)
+    spread: NDArray[np.bool_] = np.empty(len(values), dtype=np.bool_)
+    start = 0
+    for size in _chunks(*values.shape):
+        some = values[start : start + size]
+        spread[start : start + size] = some.std(axis=1) > _ROUNDING * np.abs(some).max(axis=1)
+        start += size
     return spread
 
 

@@ -375,3 +375,35 @@ for (const chip of document.querySelectorAll("button[data-filters]")) {
     filter(chip.dataset.filters);
   });
 }
+
+// ---- Tickers that are listed only, a page at a time ----
+
+const listedAtOnce = 50;
+
+function list(others) {
+  const input = document.getElementById("others-filter");
+  const [back, on] = [document.getElementById("others-back"), document.getElementById("others-on")];
+  const texts = data.others.map((row) => row.join(" ").toLowerCase());
+  let first = 0;
+
+  function show() {
+    const wanted = input.value.trim().toLowerCase();
+    const fitting = data.others.filter((_, index) => texts[index].includes(wanted));
+    const shown = fitting.slice(first, first + listedAtOnce);
+    others.tBodies[0].replaceChildren(...shown.map(([ticker, ...cells]) => element("tr", {},
+      element("th", { scope: "row", className: "wide", textContent: ticker }),
+      ...cells.map((textContent, index) => element("td", { textContent, className: ["text", "text wide"][index] ?? "" })))));
+    back.disabled = first === 0;
+    on.disabled = first + listedAtOnce >= fitting.length;
+    document.getElementById("others-count").textContent = shown.length
+      ? `${first + 1} to ${first + shown.length} of ${fitting.length}` : "none fits";
+  }
+
+  input.addEventListener("input", () => { first = 0; show(); });
+  back.addEventListener("click", () => { first -= listedAtOnce; show(); });
+  on.addEventListener("click", () => { first += listedAtOnce; show(); });
+  show();
+}
+
+const others = document.getElementById("others-table");
+if (others) list(others);

@@ -48,7 +48,7 @@ def shortlisted(seed: int, folder: Path) -> tuple[list[str], int]:
     context = make_context(folder / "store", source=str(market), signals=str(folder / "signals.parquet"), **SETTINGS)
     for job in (ingest, predict, search, placebo, backtest):
         job.run(context, fan_out=serially)
-    details = shortlist.run(context).details
+    details = shortlist.run(context, fan_out=serially).details
     assert require(context, "backtest").rows["trades"] > TICKERS
     return details["shortlisted"], details["candidates"]
 

@@ -139,7 +139,7 @@ def test_a_judged_run_that_backtesting_would_not_make_is_a_failure(
     assert require(context, "search").tickers[TICKER]["chosen"]["total_return"] > 0  # a candidate, were it judged
     # it costs no other ticker its verdict
     placebo.run(context, fan_out=serially)
-    shortlist.run(context)
+    shortlist.run(context, fan_out=serially)
     verdicts = read_table(context.store, context.run, SHORTLIST).set_index("ticker")
     assert len(verdicts) == len(TICKERS)
     assert not verdicts.loc[TICKER, "shortlisted"]

@@ -1,15 +1,19 @@
 """Bad input costs the ticker that it belongs to, says what and where, and nothing else."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from actors.sharding import SHARDS_PER_WORKER
 from jobs import ingest
 from jobs.stage import AllFailedError, Context
 from quant.schemas import BARS, QUARANTINE
+from storage.local import LocalBackend
 from storage.manifest import Manifest
 from storage.tables import read_table
 from tests.conftest import random_walk
@@ -148,3 +152,27 @@ def test_when_nothing_can_be_read_the_run_says_so(folder: Path, tmp_path: Path):
     (folder / "GOODUSDT.parquet").write_bytes(b"junk")
     with pytest.raises(AllFailedError, match=r"none of the 1 tickers came through.*GOODUSDT\.parquet"):
         ingested(folder, tmp_path)
+
+
+def test_an_unchanged_source_is_listed_and_no_file_of_it_opened(folder: Path, tmp_path: Path):
+    context, before = ingested(folder, tmp_path)
+
+    def refused(*_: object, **__: object) -> Iterator[Any]:
+        raise AssertionError("a task was started")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LocalBackend, "open", refused)
+        assert ingest.run(context, fan_out=refused).created == before.created
+
+
+def test_many_tickers_are_many_shards(tmp_path: Path):
+    context = make_context(tmp_path / "store", source="demo", run="first")
+    seen: list[int] = []
+
+    def counted(function: Any, shards: list[Any], **_: Any) -> Iterator[Any]:
+        seen.append(len(shards))
+        return iter(())
+
+    with pytest.raises(IndexError):  # nothing came back, so there is not even a failure to name
+        ingest.run(context, fan_out=counted)
+    assert seen == [SHARDS_PER_WORKER * context.workers]

@@ -36,7 +36,7 @@ def judged(folder: Path, source: Path, run: str, **settings: Any) -> Context:
     context = make_context(folder / "store", **{**given, **settings})
     for job in (ingest, predict, search, placebo, backtest):
         job.run(context, fan_out=serially)
-    shortlist.run(context)
+    shortlist.run(context, fan_out=serially)
     return context
 
 

@@ -338,3 +338,24 @@ def test_browser_refuses_what_the_policy_forbids(chromium: Chromium, report: Pat
     chromium.wait("refused.length === 3")
     assert set(chromium.evaluate("refused")) == {"connect-src", "script-src-elem", "img-src"}
     assert chromium.evaluate("window.ran === undefined")
+
+
+def test_tickers_that_are_only_listed_come_a_page_at_a_time(chromium: Chromium, tmp_path: Path) -> None:
+    content = report_content(tickers=120)
+    (tmp_path / "report.html").write_text(render(content, detailed=10), encoding="utf-8")
+    chromium.open(tmp_path / "report.html")
+    names = content.shortlist.sort_values("rank")["ticker"].tolist()[10:]
+    listed = "[...document.querySelectorAll('#others-table tbody th')].map((cell) => cell.textContent)"
+    count = "document.getElementById('others-count').textContent"
+    assert chromium.evaluate(listed) == names[:50]
+    assert chromium.evaluate("document.getElementById('others-back').disabled")
+    for first in (50, 100):
+        chromium.click("#others-on")
+        assert chromium.evaluate(listed) == names[first : first + 50]
+    assert chromium.evaluate("document.getElementById('others-on').disabled")
+    assert chromium.evaluate(count) == "101 to 110 of 110"
+    chromium.click("#others-filter")
+    chromium.send("Input.insertText", text=names[7])
+    chromium.wait(f"{count} === '1 to 1 of 1'")
+    assert chromium.evaluate(listed) == [names[7]]
+    assert chromium.problems() == []

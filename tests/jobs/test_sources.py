@@ -2,11 +2,12 @@ import gzip
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from jobs.config import Ingest
-from jobs.sources import SourceError, discover, read
+from jobs.sources import Source, SourceError, by_ticker, files, of_files, of_the_library, read
 from storage.store import open_store
 from tests.conftest import random_walk
 
@@ -18,6 +19,10 @@ COLUMNS = ["time", "open", "high", "low", "close", "volume"]
 def freqtrade_rows() -> list[list[float]]:
     milliseconds = BARS["time"].dt.as_unit("ms").astype("int64")
     return [[int(time), *map(float, row)] for time, row in zip(milliseconds, BARS[COLUMNS[1:]].to_numpy(), strict=True)]
+
+
+def discover(url: str, settings: Ingest) -> list[Source]:
+    return by_ticker(of_files(files(url, settings), settings))
 
 
 def only(folder: Path) -> pd.DataFrame:
@@ -55,6 +60,30 @@ def test_reads_a_wide_file_and_leaves_out_bars_before_a_listing(tmp_path: Path):
     assert (first.symbol, second.symbol) == ("AAAUSDT", "BBBUSDT")
     assert len(read(first)) == 50
     assert len(read(second)) == 40
+
+
+def test_a_wide_file_that_changed_is_opened_anew(tmp_path: Path):
+    for rows in (50, 40):
+        bars = BARS.set_index("time").iloc[:rows]
+        pd.concat({"AAAUSDT": bars, "BBBUSDT": bars * 2}, axis=1).to_parquet(tmp_path / "wide.parquet")
+        first, second = discover(str(tmp_path / "wide.parquet"), INGEST)
+        assert (len(read(first)), len(read(second))) == (rows, rows)
+        np.testing.assert_array_equal(read(second)["close"], 2 * read(first)["close"])
+
+
+def test_a_wide_file_without_a_field_says_so_for_its_ticker(tmp_path: Path):
+    bars = BARS.set_index("time")
+    pd.concat({"AAAUSDT": bars, "BBBUSDT": bars.drop(columns="low")}, axis=1).to_parquet(tmp_path / "wide.parquet")
+    first, second = discover(str(tmp_path), INGEST)
+    with pytest.raises(SourceError, match=r"wide\.parquet has no low for BBBUSDT"):
+        read(second)
+    assert len(read(first)) == 50
+
+
+def test_only_files_of_another_length_are_an_error(tmp_path: Path):
+    (tmp_path / "ETH_USDT_USDT-15m-futures.json").write_text(json.dumps(freqtrade_rows()), encoding="utf-8")
+    with pytest.raises(SourceError, match=r"None of the 1 files at .* has bars of 1h"):
+        discover(str(tmp_path), Ingest(bar="1h"))
 
 
 def test_reads_from_any_store():
@@ -112,9 +141,9 @@ def test_nothing_to_read_is_an_error(tmp_path: Path):
 
 
 def test_samples_come_with_the_backtesting_package():
-    assert {source.ticker for source in discover("samples", INGEST)} == {
+    assert {source.ticker for source in of_the_library()} == {
         "samples:GOOG",
         "samples:EURUSD",
         "samples:BTCUSD",
     }
-    assert len(read(discover("samples", INGEST)[1])) > 1000
+    assert len(read(of_the_library()[1])) > 1000

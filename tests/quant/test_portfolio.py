@@ -6,7 +6,7 @@ import pytest
 
 from quant.engine import Costs, replay
 from quant.parameters import BracketParameters
-from quant.portfolio import capacity, correlations, equal_weights, summary
+from quant.portfolio import MOST, capacity, correlations, equal_weights, summary
 from quant.schemas import CORRELATIONS, PORTFOLIO
 
 DAYS = pd.date_range("2024-01-01", periods=4, freq="D", tz="UTC", name="time")
@@ -30,6 +30,14 @@ def test_correlations_are_of_the_days_that_both_have() -> None:
     assert list(found.columns) == [column.name for column in CORRELATIONS.columns]
     assert found[["ticker", "other"]].to_numpy().tolist() == [["A", "B"]]
     assert found["correlation"].iloc[0] == pytest.approx(np.corrcoef([-0.2, 0.0, 0.1], [0.0, 0.1, -0.1])[0, 1])
+
+
+def test_of_many_picks_the_first_are_compared() -> None:
+    many = pd.DataFrame(np.random.default_rng(0).normal(size=(5, MOST + 2)), index=pd.RangeIndex(5))
+    found = correlations(many.rename(columns=str))
+    assert len(found) == MOST * (MOST - 1) / 2
+    assert set(found["other"]) == {str(number) for number in range(1, MOST)}
+    assert summary(many)["mean_correlation"] == pytest.approx(found["correlation"].mean())
 
 
 def test_the_summary_is_of_the_combined_equity() -> None:

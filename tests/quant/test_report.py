@@ -15,7 +15,7 @@ from sklearn.metrics import precision_recall_fscore_support
 from quant import report_evaluation as evaluated
 from quant import report_figures as figures
 from quant import report_words as words
-from quant.report import ReportContent, ReportError, render
+from quant.report import DETAILED, ReportContent, ReportError, render
 from quant.shortlist import RULES
 from tests.quant.report_content import CHINESE, ENDS_SCRIPT, HOSTILE, report_content
 
@@ -589,3 +589,26 @@ def test_correlations_of_too_few_or_too_many_are_not_shown(count: int) -> None:
 def test_without_a_shortlist_there_is_no_portfolio(content: ReportContent) -> None:
     nothing = {"portfolio": content.portfolio.iloc[:0], "correlations": content.correlations.iloc[:0]}
     assert "as a portfolio" not in shown(content, market={**content.market, "portfolio": {}}, **nothing).text
+
+
+def test_of_many_tickers_the_best_are_shown_in_full_and_all_are_listed(content: ReportContent) -> None:
+    html = render(content, detailed=4)
+    page, table = Page(html), content.shortlist.sort_values("rank")
+    full, rest = table["ticker"].tolist()[:4], table.iloc[4:]
+    assert page.tickers == {"shortlisted-table": full}
+    data = json.loads(page.raw["data"])
+    assert list(data["tickers"]) == full
+    assert [row[:3] for row in data["others"]] == rest[["ticker", "stage", "reason"]].to_numpy().tolist()
+    assert "The other 36 tickers" in page.text
+    assert "6 of 40 tickers hold up" in page.text
+    assert "The best 4 of 6 are here" in page.text
+    assert "The 4 tickers with the most rows in quarantine and the most gaps" in page.text
+    assert page.text.count("Tickers 40 Bars") == 1
+
+
+def test_a_page_of_ten_thousand_tickers_opens_in_a_browser() -> None:
+    small, large = report_content(tickers=60), report_content(tickers=160)
+    base = len(render(small, detailed=10).encode())
+    listed = (len(render(large, detailed=10).encode()) - base) / 100
+    in_full = (len(render(small, detailed=60).encode()) - base) / 50
+    assert base + 9_940 * listed + (DETAILED - 10) * in_full < 20e6

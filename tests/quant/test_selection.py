@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import linregress, norm, spearmanr
 
+from quant import selection
 from quant.selection import (
     EffectiveTrials,
     SelectionError,
@@ -49,6 +50,17 @@ def expected_maximum(count: float) -> float:
 
 def with_sharpe(ratio: float, shape: np.ndarray) -> np.ndarray:
     return (shape - shape.mean()) / shape.std(ddof=1) + ratio
+
+
+def test_what_is_worked_off_in_pieces_to_save_memory_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    returns = noise(40, 60)
+    returns[3] = 0.01  # without spread
+    whole = superior_predictive_ability(returns, resamples=2), effective_trials(returns, draws=100)
+    monkeypatch.setattr(selection, "_CHUNK", 400)  # a few trials at a time
+    ability, number = superior_predictive_ability(returns, resamples=2), effective_trials(returns, draws=100)
+    assert ability.best == whole[0].best
+    assert ability.statistic == pytest.approx(whole[0].statistic, rel=1e-12)
+    assert number == pytest.approx(whole[1], rel=1e-12)
 
 
 # ---------------------------------------------------------------- effective number of trials
