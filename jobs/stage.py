@@ -18,6 +18,7 @@ import pandas as pd
 from actors.fan_out import Outcome, fan_out
 from actors.progress import Progress
 from actors.sharding import shards
+from jobs import shard_log
 from jobs.config import RunConfig
 from quant.schemas import Dataset
 from storage import layout
@@ -280,6 +281,7 @@ def run_shard(items: list[Item], job: ShardJob) -> Receipt:
             info[item.ticker] = plain(produced.info)
     receipt = Receipt(job.stage.name, job.identity, tables, info, failures)
     write_receipt(job.context.store, job.context.run, receipt)
+    shard_log.in_worker(job.context.run, receipt)
     return receipt
 
 
@@ -299,11 +301,13 @@ def _spread(job: ShardJob, items: Sequence[Item], fan_out: FanOut, before: int) 
     weights = [item.weight for item in items]
     parts = shards(list(items), weights, workers=job.context.workers, seconds_per_weight=job.stage.seconds_per_row)
     receipts = []
-    with Progress(len(items), name, before=before) as progress:
+    with Progress(len(items), name, before=before, weight=sum(weights)) as progress:
         for outcome in fan_out(run_shard, parts, name=name, shared=job, split=_singles):
             receipt = outcome.value or _lost(job, outcome)
             receipts.append(receipt)
-            progress.advance(len(outcome.shard), failed=len(receipt.failures))
+            shard_log.in_driver(job.context.run, receipt, outcome)
+            weight = sum(item.weight for item in outcome.shard)
+            progress.advance(len(outcome.shard), failed=len(receipt.failures), weight=weight)
     return receipts
 
 
