@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 
 import ray
 
+from actors import metrics
 from actors.connect import require
-from actors.outcome import Attempt, Outcome, ShardError, WorkerLost, collect, guarded
+from actors.outcome import Attempt, Outcome, ShardError, WorkerLost, collect, counted, worked
+from actors.place import Place
 
 __all__ = ["Outcome", "ShardError", "fan_out"]
 
@@ -75,8 +77,10 @@ def fan_out(
 
 
 @ray.remote
-def _run(function: Callable[..., R], shard: T, *shared: object) -> tuple[R | None, ShardError | None]:
-    return guarded(function, shard, *shared)
+def _run(
+    function: Callable[..., R], number: int, shard: T, *shared: object
+) -> tuple[R | None, ShardError | None, Place]:
+    return worked(number, function, shard, *shared)
 
 
 def _outcomes(
@@ -96,20 +100,22 @@ def _outcomes(
         while queue or running:
             while queue and len(running) < limit():
                 attempt = queue.popleft()
-                running[task.remote(common[0], attempt.shard, *common[1:])] = attempt
+                running[task.remote(common[0], attempt.number, attempt.shard, *common[1:])] = attempt
             (reference,), _ = ray.wait(list(running), num_returns=1)
             attempt = running.pop(reference)
             try:
-                value, error = collect(reference)
+                value, error, place = collect(reference)
             except WorkerLost as lost:
                 # At the back of the queue: whatever took the memory may have ended by then.
                 again = _again(attempt, lost, name, retries, split)
                 queue.extend(again)
                 if again:
                     continue
-                value, error = None, lost.error
+                value, error, place = None, lost.error, None
             del reference  # the object store may drop the result while the caller works on the outcome
-            yield Outcome(attempt.shard, value, error)
+            outcome = Outcome(attempt.shard, value, error, place)
+            counted(name, outcome)
+            yield outcome
     finally:
         if ray.is_initialized():  # else the tasks are gone, and ray.cancel would start Ray anew
             _end(list(running))
@@ -133,6 +139,7 @@ def _again(
     following = attempt.after(lost, retries)
     if following is not None:
         log.warning("%s: a worker was lost (%s); its shard runs again", name, lost.error.type_name)
+        metrics.count(name, shards_retried=1)
         return [following]
     pieces = [] if split is None else split(attempt.shard)
     if len(pieces) < 2:

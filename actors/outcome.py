@@ -12,6 +12,9 @@ from typing import Any, Generic, Literal, TypeVar
 import ray
 from ray.exceptions import NodeDiedError, ObjectLostError, RayActorError, RayError, RayTaskError
 
+from actors import metrics
+from actors.place import Place, attempted, here
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -30,11 +33,15 @@ class ShardError:
 
 @dataclass(frozen=True)
 class Outcome(Generic[T, R]):
-    """A finished shard: `value` where `error` is None, otherwise the error and no value."""
+    """A finished shard: `value` where `error` is None, otherwise the error and no value.
+
+    `place` says where and how long it was worked on; it is None where no worker was left to tell.
+    """
 
     shard: T
     value: R | None
     error: ShardError | None
+    place: Place | None = None
 
 
 class WorkerLost(Exception):  # noqa: N818 - an event to decide about, not an error to show
@@ -55,6 +62,11 @@ class Attempt(Generic[T]):
     worker_losses: int = 0
     node_losses: int = 0
 
+    @property
+    def number(self) -> int:
+        """Which attempt it is, from 1."""
+        return 1 + self.worker_losses + self.node_losses
+
     def after(self, lost: WorkerLost, retries: int) -> "Attempt[T] | None":
         """Returns the next attempt, or None where the shard has used up its `retries` (or `NODE_LOSSES` nodes)."""
         if lost.node:
@@ -73,21 +85,35 @@ def guarded(function: Callable[..., R], *arguments: Any) -> tuple[R | None, Shar
         return None, ShardError("bug", type(error).__name__, str(error), traceback.format_exc())
 
 
-def collect(reference: "ray.ObjectRef[Any]") -> tuple[Any, ShardError | None]:
-    """Fetches what `guarded` returned on the worker.
+def worked(number: int, function: Callable[..., R], *arguments: Any) -> tuple[R | None, ShardError | None, Place]:
+    """Calls the function on the worker like `guarded`, as this attempt at a shard, and says where and how long."""
+    with attempted(number):
+        return *guarded(function, *arguments), here()
+
+
+def collect(reference: "ray.ObjectRef[Any]") -> tuple[Any, ShardError | None, Place | None]:
+    """Fetches what `worked` returned on the worker.
 
     Raises:
         WorkerLost: the worker, its actor or its node died before the result was here.
     """
     try:
-        value, error = ray.get(reference)
+        value, error, place = ray.get(reference)
     except RayTaskError as failure:  # raised around the shard's code: an argument or a result that does not pickle
         cause = failure.cause
-        return None, ShardError("bug", type(cause).__name__, str(cause), str(failure))
+        return None, ShardError("bug", type(cause).__name__, str(cause), str(failure)), None
     except RayError as failure:
         text = str(failure).strip()
         node = isinstance(failure, NodeDiedError | ObjectLostError) or (
             isinstance(failure, RayActorError) and failure.preempted
         )
         raise WorkerLost(ShardError("system", type(failure).__name__, text.split("\n", 1)[0], text), node) from failure
-    return value, error
+    return value, error, place
+
+
+def counted(name: str, outcome: Outcome[Any, Any]) -> None:
+    """Counts an outcome for Prometheus."""
+    lost = outcome.error is not None and outcome.error.kind == "system"
+    metrics.count(name, shards_done=not lost, shards_failed=outcome.error is not None and not lost, shards_lost=lost)
+    if outcome.place is not None:
+        metrics.seconds(name, outcome.place.seconds)

@@ -8,8 +8,10 @@ from typing import Any, Generic, TypeVar
 
 import ray
 
+from actors import metrics
 from actors.connect import require
-from actors.outcome import Attempt, Outcome, ShardError, WorkerLost, collect, guarded
+from actors.outcome import Attempt, Outcome, ShardError, WorkerLost, collect, counted, worked
+from actors.place import Place
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -73,15 +75,15 @@ class _Actor(Generic[T, R]):
         self._factory = factory
         self._handle: Callable[[T], R] | None = None
 
-    def start(self) -> tuple[None, ShardError | None]:
+    def start(self) -> tuple[None, ShardError | None, Place]:
         """Loads the model: not in the constructor, where an exception would look like a dead actor."""
-        self._handle, error = guarded(self._factory)
-        return None, error
+        self._handle, error, place = worked(1, self._factory)
+        return None, error, place
 
-    def handle(self, shard: T) -> tuple[R | None, ShardError | None]:
-        """Handles one shard."""
+    def handle(self, number: int, shard: T) -> tuple[R | None, ShardError | None, Place]:
+        """Handles one shard, as this attempt at it."""
         assert self._handle is not None  # noqa: S101 - shards are sent to started actors only
-        return guarded(self._handle, shard)
+        return worked(number, self._handle, shard)
 
 
 @dataclass(eq=False)
@@ -138,12 +140,12 @@ class _Pool(Generic[T, R]):
             for slot in started:
                 if len(slot.running) == depth and len(self._queue) > (len(started) if depth else 0):
                     attempt = self._queue.popleft()
-                    slot.running[slot.actor.handle.remote(attempt.shard)] = attempt
+                    slot.running[slot.actor.handle.remote(attempt.number, attempt.shard)] = attempt
 
     def _started(self, slot: _Slot[T], call: "ray.ObjectRef[Any]") -> Generator[Outcome[T, R], None, None]:
         """Takes note that an actor is ready, was lost while it loaded, or cannot load."""
         try:
-            _, error = collect(call)
+            _, error, _ = collect(call)
         except WorkerLost as lost:
             following = slot.start.after(lost, self._retries)
             if following is not None:
@@ -157,12 +159,14 @@ class _Pool(Generic[T, R]):
         self._slots.remove(slot)
         ray.kill(slot.actor)
         while self._queue and not self._slots:
-            yield Outcome(self._queue.popleft().shard, None, error)
+            outcome: Outcome[T, R] = Outcome(self._queue.popleft().shard, None, error)
+            counted(self._name, outcome)
+            yield outcome
 
     def _handled(self, slot: _Slot[T], call: "ray.ObjectRef[Any]") -> Generator[Outcome[T, R], None, None]:
         """Yields the outcome of a shard, or puts the shards of a lost actor back into the queue."""
         try:
-            value, error = collect(call)
+            value, error, place = collect(call)
             attempt = slot.running.pop(call)
         except WorkerLost as lost:
             attempt, *untouched = slot.running.values()  # an actor works in the order sent: only the first was begun
@@ -171,9 +175,12 @@ class _Pool(Generic[T, R]):
             following = attempt.after(lost, self._retries)
             if following is not None:
                 self._queue.append(following)
+                metrics.count(self._name, shards_retried=1)
                 return
-            value, error = None, lost.error
-        yield Outcome(attempt.shard, value, error)
+            value, error, place = None, lost.error, None
+        outcome = Outcome(attempt.shard, value, error, place)
+        counted(self._name, outcome)
+        yield outcome
 
     def _replace(self, slot: _Slot[T], start: Attempt[None], lost: WorkerLost) -> None:
         log.warning("%s: an actor was lost (%s) and is replaced", self._name, lost.error.type_name)

@@ -11,6 +11,8 @@ from typing import Self, TextIO
 
 from tqdm import tqdm
 
+from actors import metrics
+
 log = logging.getLogger("assay")
 
 TOLD_EVERY = 10.0  # seconds between two snapshots, each of which may be a request to object storage
@@ -23,7 +25,8 @@ _listeners: list[Listener] = []
 class Snapshot:
     """How far a stage is: `done` of `total`, beside those done `before` it was resumed, after so many seconds.
 
-    `stopped` says that an error or an interrupt ended it.
+    `share` is the part of the work that is done, by the weight of its units. `stopped` says that an error or an
+    interrupt ended it.
     """
 
     stage: str
@@ -35,6 +38,7 @@ class Snapshot:
     seconds: float
     note: str
     stopped: bool
+    share: float
 
 
 @contextmanager
@@ -63,8 +67,12 @@ class Progress:
         interval: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
         before: int = 0,
+        weight: float | None = None,
     ) -> None:
-        """Takes the total of `unit`s, 0 or more, beside those done before, and the seconds between two lines."""
+        """Takes the total of `unit`s, 0 or more, beside those done before, and the seconds between two lines.
+
+        `weight` is that of all units together, where some take longer than others; the time left goes by it.
+        """
         if total < 0:
             raise ValueError(f"{name}: the total is {total} {unit}; allowed is 0 or more.")
         self.total = total
@@ -73,6 +81,9 @@ class Progress:
         self.done = 0
         self.failed = 0
         self.before = before
+        self._weight = float(total) if weight is None else weight
+        self._weighted = weight is not None
+        self._worked = 0.0
         self._note = ""
         self._given = stream is not None
         self._stream = sys.stderr if stream is None else stream
@@ -98,10 +109,20 @@ class Progress:
         self._tell()
         return self
 
-    def advance(self, count: int = 1, note: str = "", *, failed: int = 0) -> None:
-        """Adds `count` done, of which `failed` failed; `note` is shown behind the bar or line."""
+    @property
+    def share(self) -> float:
+        """Part of the work that is done, from 0 to 1."""
+        if self.done >= self.total:
+            return 1.0
+        return min(1.0, self._worked / self._weight) if self._weight > 0 else self.done / self.total
+
+    def advance(self, count: int = 1, note: str = "", *, failed: int = 0, weight: float | None = None) -> None:
+        """Adds `count` done, `failed` of them failed, that weigh so much; `note` is shown behind the bar or line."""
         self.done += count
         self.failed += failed
+        self._worked += count if weight is None or not self._weighted else weight
+        if self.unit == "tickers":
+            metrics.count(self.name, tickers_done=count, tickers_failed=failed)
         self._note = note
         if self.done < self.total and self._clock() - self._told >= TOLD_EVERY:
             self._tell()
@@ -135,6 +156,7 @@ class Progress:
                     seconds=round(self._elapsed(), 3),
                     note=self._note,
                     stopped=stopped,
+                    share=round(self.share, 6),
                 )
             )
 
@@ -168,8 +190,9 @@ def rate(done: int, elapsed: float) -> str:
 def _line(progress: Progress, elapsed: float, note: str) -> str:
     text = f"{progress.name}: {progress.done}/{progress.total} {progress.unit} ({progress.done / progress.total:.0%})"
     if progress.done and elapsed > 0:
-        left = (progress.total - progress.done) * elapsed / progress.done
-        text += f", {rate(progress.done, elapsed)}, {duration(left)} left"
+        text += f", {rate(progress.done, elapsed)}"
+        if progress.share > 0:
+            text += f", {duration((1 - progress.share) * elapsed / progress.share)} left"
     if progress.failed:
         text += f", {progress.failed} failed"
     return f"{text}, {note}" if note else text

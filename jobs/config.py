@@ -461,6 +461,31 @@ class Plan(Section):
     """Price of a GPU node for an hour."""
 
 
+class Status(Section):
+    """How a run is watched (`jobs.status`)."""
+
+    watch: bool = False
+    """Whether to show it again and again, until the run has ended."""
+    every: float = Field(default=10.0, gt=0)
+    """Seconds between two looks."""
+
+
+class Prune(Section):
+    """What is removed of a store (`jobs.prune`)."""
+
+    runs: tuple[str, ...] = ()
+    """Runs to remove as a whole, whatever their age."""
+    keep: int | None = Field(default=None, ge=0)
+    """The newest so many runs stay and the others go; None sets no number."""
+    older_than_days: float | None = Field(default=None, ge=0)
+    """Runs that have not changed for so long go; None sets no age. With `keep`, a run goes by both or not at all."""
+    quiet_hours: float = Field(default=24.0, gt=0)
+    """A run that has not come to its end, and a write that has not ended, count as in progress for so long after they
+    were last heard of."""
+    delete: bool = False
+    """Whether to remove what is shown."""
+
+
 class RunConfig(Section):
     """The configuration of a run."""
 
@@ -503,6 +528,8 @@ class RunConfig(Section):
     placebo: Placebo = Placebo()
     shortlist: Shortlist = Shortlist()
     plan: Plan = Plan()
+    status: Status = Status()
+    prune: Prune = Prune()
 
     @model_validator(mode="after")
     def _one_source_of_signals(self) -> "RunConfig":

@@ -22,17 +22,18 @@ from pydantic_settings import BaseSettings, CliSettingsSource, PydanticBaseSetti
 
 import jobs
 from actors.connect import connect
+from actors.metrics import of_run
 from actors.progress import Snapshot, told
 from jobs.config import RunConfig
 from jobs.stage import Context, now
 from storage.errors import StoreError
-from storage.manifest import ProgressRecord, write_progress
+from storage.manifest import ProgressRecord, write_config, write_progress
 from storage.store import open_store
 
 # Modules of this folder that are no jobs of their own.
 SHARED = {
     *("__main__", "compiled", "config", "dataset", "estimate", "exports", "gather", "market"),
-    *("own_signals", "rates", "rows", "rule_signals", "runner", "sessions", "sources", "stage"),
+    *("own_signals", "rates", "rows", "rule_signals", "runner", "sessions", "shard_log", "sources", "stage"),
 }
 
 logger = logging.getLogger("assay")
@@ -136,10 +137,12 @@ def execute(job: ModuleType, config: RunConfig) -> int:
     if hasattr(job, "look"):
         job.look(Context(config, store))
         return 0
+    # before anything else of the run, so that what it needs and how far it is can be told from the store alone
+    write_config(store, config.run, config.model_dump(mode="json", by_alias=True))
     # a trial that is stopped leaves ranks of its own behind, which Ray finds by way of its dashboard alone
     with connect(config.address, config.workers, dashboard=config.tune.workers > 1) as cluster:
         context = Context(config, store, workers=max(1, int(cluster.cpus)))
-        with told(partial(keep, context)):
+        with told(partial(keep, context)), of_run(config.run):
             failures = job.run(context).failures
     for row in failures[:10]:
         print(f"failed: {row.ticker} in {row.stage}: {row.error}: {row.message}", file=sys.stderr)

@@ -18,6 +18,7 @@ import pandas as pd
 from actors.fan_out import Outcome, fan_out
 from actors.progress import Progress
 from actors.sharding import shards
+from jobs import shard_log
 from jobs.config import RunConfig
 from jobs.rates import Meter, Rate
 from quant.schemas import Dataset
@@ -335,6 +336,7 @@ def run_shard(items: list[Item], job: ShardJob) -> Receipt:
     expected = job.stage.rate.seconds(sum(item.rows for item in items), len(items))
     receipt = Receipt(job.stage.name, job.identity, tables, info, failures, meter.usage(expected))
     write_receipt(job.context.store, job.context.run, receipt)
+    shard_log.in_worker(job.context.run, receipt)
     return receipt
 
 
@@ -354,11 +356,13 @@ def _spread(job: ShardJob, items: Sequence[Item], fan_out: FanOut, before: int) 
     seconds = [job.stage.rate.seconds(item.rows) for item in items]
     parts = shards(list(items), seconds, workers=job.context.workers, seconds_per_weight=1.0)
     receipts = []
-    with Progress(len(items), name, before=before) as progress:
+    with Progress(len(items), name, before=before, weight=sum(seconds)) as progress:
         for outcome in fan_out(run_shard, parts, name=name, shared=job, split=_singles):
             receipt = outcome.value or _lost(job, outcome)
             receipts.append(receipt)
-            progress.advance(len(outcome.shard), failed=len(receipt.failures))
+            shard_log.in_driver(job.context.run, receipt, outcome)
+            weight = sum(job.stage.rate.seconds(item.rows) for item in outcome.shard)
+            progress.advance(len(outcome.shard), failed=len(receipt.failures), weight=weight)
     return receipts
 
 

@@ -1,19 +1,33 @@
 """Show how far a run is, from the store alone: what is done, what runs, what failed, and how long it will take.
 
-python -m jobs.status --config run.toml --store URL --run NAME
+python -m jobs.status --store URL --run NAME [--status.watch]
 
-It starts no Ray and changes nothing, so it can be asked from anywhere that sees the store, while the run goes on.
+A line a stage: done, failed and left, in the unit that it counts, its rate and the time left. It starts no Ray and
+changes nothing, so it can be asked from anywhere that sees the store, while the run goes on. --status.watch asks again
+every ten seconds (--status.every) until the run has ended.
 """
 
 import datetime
-from dataclasses import dataclass
+import sys
+import time
+from dataclasses import astuple, dataclass
+
+from pydantic import ValidationError
 
 from actors.progress import duration, rate
 from jobs import pipeline
+from jobs.config import RunConfig
 from jobs.stage import Context
-from storage.manifest import Manifest, ProgressRecord, list_runs, read_manifest, read_progress
+from storage import layout
+from storage.errors import StoreError
+from storage.manifest import Manifest, ProgressRecord, list_runs, read_config, read_manifest, read_progress
 
 SILENT = 120.0  # seconds without a word after which that is said: the stage may be dead, or at a long epoch
+CLEAR = "\x1b[2J\x1b[H"  # a terminal's screen
+HEADER = ("stage", "state", "unit", "done", "failed", "left", "rate", "time left", "")
+NUMBERS = (3, 4, 5, 6, 7)
+
+Known = dict[str, tuple[str, Manifest]]
 
 
 class NoRunError(ValueError):
@@ -22,72 +36,139 @@ class NoRunError(ValueError):
 
 @dataclass(frozen=True)
 class State:
-    """Where a stage stands: a word for it, and the rest as a person reads it."""
+    """Where a stage stands, each part as a person reads it; empty where it is not known or does not apply."""
 
     stage: str
     word: str
-    rest: str = ""
+    unit: str = ""
+    done: str = ""
+    failed: str = ""
+    left: str = ""
+    rate: str = ""
+    time_left: str = ""
+    note: str = ""
 
 
 def look(context: Context) -> None:
-    """Print a line a stage.
+    """Print a line a stage, once or until the run has ended.
 
     Raises
     ------
     NoRunError
         If the store holds nothing of the run.
     """
-    found = states(context, datetime.datetime.now(datetime.UTC))
-    print(f"run '{context.run}' in {context.store.url}")
-    for state in found:
-        print(f"  {state.stage:<10} {state.word:<8} {state.rest}".rstrip())
+    settings = context.config.status
+    known: Known = {}
+    while True:
+        found = states(context, datetime.datetime.now(datetime.UTC), known)
+        if settings.watch and sys.stdout.isatty():
+            print(CLEAR, end="")
+        print("\n".join([f"run '{context.run}' in {context.store.url}", *lines(found)]), flush=True)
+        if not settings.watch or ended(found):
+            return
+        time.sleep(settings.every)
 
 
-def states(context: Context, moment: datetime.datetime) -> list[State]:
+def ended(found: list[State]) -> bool:
+    """Whether a run has come to its end, or was stopped on the way."""
+    words = {state.word for state in found}
+    return words == {"done"} or ("stopped" in words and not words & {"runs", "silent"})
+
+
+def states(context: Context, moment: datetime.datetime, known: Known | None = None) -> list[State]:
     """Return where each stage of the run's path stands at a moment, in order.
 
+    Parameters
+    ----------
+    known
+        Manifests read before, by key and stamp; what is read is added to them.
+
     Raises
     ------
     NoRunError
         If the store holds nothing of the run.
     """
+    known = {} if known is None else known
     runs = list_runs(context.store)
     if context.run not in runs:
         there = ", ".join(runs) or "none"
         raise NoRunError(f"{context.store.url} holds no run '{context.run}' (--run); the runs there: {there}.")
-    stages = [stage.__name__.removeprefix("jobs.") for stage in pipeline.path(context.config)]
-    return [
-        state(
-            stage,
-            read_manifest(context.store, context.run, stage),
-            read_progress(context.store, context.run, stage),
-            moment,
-        )
-        for stage in stages
-    ]
+    stamps = context.store.stamps(layout.manifests(context.run))
+    stages = [stage.__name__.removeprefix("jobs.") for stage in pipeline.path(configured(context))]
+    return [state(stage, *heard(context, stage, stamps, known), moment) for stage in stages]
+
+
+def heard(
+    context: Context, stage: str, stamps: dict[str, str], known: Known
+) -> tuple[Manifest | None, ProgressRecord | None]:
+    """What the store has of a stage: its manifest, else its progress."""
+    key = layout.manifest(context.run, stage)
+    if key not in stamps:
+        return None, read_progress(context.store, context.run, stage)
+    if known.get(key, ("",))[0] != stamps[key] and (manifest := read_manifest(context.store, context.run, stage)):
+        known[key] = stamps[key], manifest
+    return known[key][1] if key in known else None, None
+
+
+def configured(context: Context) -> RunConfig:
+    """The configuration that the run was last started with, which says what its stages are; else the one given."""
+    try:
+        recorded = read_config(context.store, context.run)
+        return RunConfig.model_validate(recorded) if recorded else context.config
+    except (StoreError, ValidationError):
+        return context.config
 
 
 def state(stage: str, manifest: Manifest | None, progress: ProgressRecord | None, moment: datetime.datetime) -> State:
-    """Say where a stage stands, by its manifest and by what was last heard of it."""
+    """Say where a stage stands, by its manifest or by what was last heard of it."""
     if manifest is not None:
-        parts = [f"{len(manifest.tickers):,} tickers"] if manifest.tickers else []
-        parts += [f"{len(manifest.failures)} failed"] if manifest.failures else []
-        return State(stage, "done", ", ".join([*parts, f"at {manifest.created}"]))
+        count = len(manifest.tickers)
+        return State(
+            stage,
+            "done",
+            "tickers" if count else "",
+            f"{count:,}" if count else "",
+            f"{len(manifest.failures):,}",
+            "0",
+            note=f"at {manifest.created}",
+        )
     if progress is None:
         return State(stage, "to do")
     silent = (moment - datetime.datetime.fromisoformat(progress.updated)).total_seconds()
-    left = progress.total - progress.done
-    parts = [f"{progress.before + progress.done:,} of {progress.before + progress.total:,} {progress.unit}"]
-    parts += [f"{progress.failed} failed"] if progress.failed else []
-    parts += [rate(progress.done, progress.seconds)] if progress.done and progress.seconds > 0 else []
+    going = progress.done > 0 and progress.seconds > 0
+    word, time_left, note = "runs", "", progress.note
     if progress.stopped:
-        return State(stage, "stopped", ", ".join([*parts, f"at {progress.updated}; the same command goes on"]))
-    if silent > SILENT:
-        parts.append(f"no word for {duration(silent)}; if it was killed, the same command goes on")
-        return State(stage, "silent", ", ".join(parts))
-    if progress.done and progress.seconds > 0:
-        parts.append(f"{duration(max(0.0, left * progress.seconds / progress.done - silent))} left")
-    return State(stage, "runs", ", ".join([*parts, progress.note] if progress.note else parts))
+        word, note = "stopped", f"at {progress.updated}; the same command goes on"
+    elif silent > SILENT:
+        word, note = "silent", f"no word for {duration(silent)}; if it was killed, the same command goes on"
+    elif going:
+        share = progress.share or progress.done / progress.total
+        time_left = duration(max(0.0, (1 - share) * progress.seconds / share - silent))
+    return State(
+        stage,
+        word,
+        progress.unit,
+        f"{progress.before + progress.done:,}",
+        f"{progress.failed:,}",
+        f"{progress.total - progress.done:,}",
+        rate(progress.done, progress.seconds) if going else "",
+        time_left,
+        note,
+    )
+
+
+def lines(found: list[State]) -> list[str]:
+    """The states as a table."""
+    rows = [HEADER, *(astuple(one) for one in found)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    return [
+        "  "
+        + "  ".join(
+            cell.rjust(width) if column in NUMBERS else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 if __name__ == "__main__":

@@ -6,16 +6,30 @@ runs/<run>/
     receipts/<stage>/<fingerprint>/<digest>.json      what one shard finished
     progress/<stage>.json                             how far the stage was when last heard of
     models/<name>/<file>   checkpoints/<name>/…   exports/<file>   report.html
+    config.json                                       the configuration of the job that was last started
 """
 
 import re
+from typing import NamedTuple
 from urllib.parse import quote as percent_quote
 from urllib.parse import unquote as percent_unquote
 
 from storage.errors import StoreError
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_WORD = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+_NAME = re.compile(_WORD)
 _FINGERPRINT_DIGITS = 16
+_PLACES = {
+    "manifests": re.compile(rf"(?P<name>{_WORD})\.json"),
+    "progress": re.compile(rf"(?P<name>{_WORD})\.json"),
+    "receipts": re.compile(rf"(?P<name>{_WORD})/(?P<rest>{_WORD})/{_WORD}\.json"),
+    "tables": re.compile(rf"(?P<name>{_WORD})/(?:ticker=(?P<rest>[^/]*)/)?data\.parquet"),
+    "models": re.compile(rf"(?P<name>{_WORD})/(?P<rest>{_WORD})"),
+    "checkpoints": re.compile(rf"(?P<name>{_WORD})/(?P<rest>.+)"),
+    "exports": re.compile(rf"(?P<name>{_WORD})(?:/{_WORD})*"),
+    "report.html": re.compile(""),
+    "config.json": re.compile(""),
+}
 
 
 def quote(ticker: str) -> str:
@@ -128,6 +142,48 @@ def export(run: str, *names: str) -> str:
 def report(run: str) -> str:
     """Key of the report."""
     return f"{run_prefix(run)}/report.html"
+
+
+def config(run: str) -> str:
+    """Key of the configuration of the job that was last started."""
+    return f"{run_prefix(run)}/config.json"
+
+
+class Place(NamedTuple):
+    """What a key of a run is.
+
+    ``kind`` is the folder below the run, or the name of a file straight below it. ``name`` is the stage, the dataset
+    or the model; ``rest`` what follows it: of a receipt the fingerprint's digits, of a table the ticker (empty for one
+    that is not kept by ticker), of a checkpoint the path.
+    """
+
+    kind: str
+    name: str
+    rest: str
+
+
+def place(run: str, key: str) -> Place | None:
+    """Say what a key of a run is; None where this module formats no such key.
+
+    Raises
+    ------
+    StoreError
+        Where the name of the run cannot be one.
+    """
+    kind, _, path = key.removeprefix(f"{run_prefix(run)}/").partition("/")
+    if not key.startswith(f"{run_prefix(run)}/"):
+        return None
+    pattern = _PLACES.get(kind)
+    match = pattern.fullmatch(path) if pattern else None
+    if match is None:
+        return None
+    groups = match.groupdict(default="")
+    if "ticker=" in path and kind == "tables":
+        try:
+            unquote(groups["rest"])
+        except StoreError:
+            return None
+    return Place(kind, groups.get("name", ""), groups.get("rest", ""))
 
 
 def _named(kind: str, name: str) -> str:

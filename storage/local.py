@@ -7,13 +7,14 @@ that a reader or a crash finds the old object or the new one and never a part.
 import errno
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from storage.keys import flaw
+from storage.entries import Entry, Unfinished, at
+from storage.keys import TEMPORARY, flaw
 
 _ADVICE = {
     errno.EACCES: "check the owner and the mode of the directory, or choose another store",
@@ -86,12 +87,7 @@ class LocalBackend:
 
     def stamp(self, key: str) -> str:
         """Size of a file and the time of its last change; FileNotFoundError where there is none."""
-        try:
-            status = (self.root / key).stat()
-        except _ABSENT as error:
-            raise FileNotFoundError(key) from error
-        except OSError as error:
-            raise _explained(error) from error
+        status = self._status(key)
         return f"{status.st_size}-{status.st_mtime_ns}"
 
     def stamps(self, prefix: str) -> Iterator[tuple[str, str]]:
@@ -99,6 +95,19 @@ class LocalBackend:
         for name in self.names(prefix):
             with suppress(FileNotFoundError):  # deleted since it was listed
                 yield name, self.stamp(name)
+
+    def entries(self, prefix: str) -> Iterator[tuple[str, Entry]]:
+        """Yield every file below a directory with its size and the time of its last change."""
+        for name in self.names(prefix):
+            with suppress(FileNotFoundError):
+                status = self._status(name)
+                yield name, Entry(status.st_size, at(status.st_mtime))
+
+    def unfinished(self, prefix: str) -> Iterator[Unfinished]:
+        """Yield every temporary file below a directory."""
+        for name, entry in self.entries(prefix):
+            if _is_temporary(name):
+                yield Unfinished(name, "", entry.size, entry.changed)
 
     def folders(self, prefix: str) -> Iterator[str]:
         """Yield the names of the directories straight below one that hold at least one key."""
@@ -112,6 +121,21 @@ class LocalBackend:
     def delete(self, key: str) -> None:
         """Remove a file, if it is there."""
         _remove((self.root / key).unlink)
+
+    def delete_all(self, keys: Sequence[str]) -> None:
+        """Remove files, and of the directories that they lay in those that are empty then."""
+        for key in keys:
+            self.delete(key)
+        folders = {folder for key in keys for folder in (self.root / key).parents if folder.is_relative_to(self.root)}
+        # the root and what is straight below it stay: somebody else may be about to write there
+        deep = [folder for folder in folders if len(folder.relative_to(self.root).parts) > 1]
+        for folder in sorted(deep, key=lambda folder: -len(folder.parts)):
+            _remove_empty(folder)
+
+    def abandon(self, write: Unfinished) -> None:
+        """Remove a temporary file; its directory stays, in which another write may be about to begin."""
+        if _is_temporary(write.key):
+            self.delete(write.key)
 
     def delete_prefix(self, prefix: str) -> None:
         """Remove a directory with all that is in it, unfinished writes included."""
@@ -128,6 +152,18 @@ class LocalBackend:
     def address(self, key: str) -> str:
         """Absolute path."""
         return str(self.root / key)
+
+    def _status(self, key: str) -> os.stat_result:
+        try:
+            return (self.root / key).stat()
+        except _ABSENT as error:
+            raise FileNotFoundError(key) from error
+        except OSError as error:
+            raise _explained(error) from error
+
+
+def _is_temporary(key: str) -> bool:
+    return bool(TEMPORARY.fullmatch(key.rpartition("/")[2]))
 
 
 def _write_through(path: Path, data: bytes) -> None:
@@ -153,6 +189,15 @@ def _walk(top: Path, topdown: bool = True) -> Iterator[tuple[str, list[str], lis
             raise _explained(error) from error
 
     return os.walk(top, topdown=topdown, onerror=fail)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove the empty directories in a directory, and itself if it is empty then."""
+    with suppress(OSError):
+        for child in [entry for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]:
+            with suppress(OSError):
+                Path(child.path).rmdir()
+        folder.rmdir()
 
 
 def _remove(unlink: Callable[[], None]) -> None:

@@ -4,6 +4,8 @@ A manifest exists exactly where the stage is complete. A receipt says what one s
 interrupted stage goes on with the rest.
 """
 
+import json
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, TypeVar
@@ -190,6 +192,8 @@ class ProgressRecord:
         Whether an error or an interrupt ended it.
     updated
         When, as ISO 8601 in UTC.
+    share
+        Of the work since the resumption, the part that is done, by weight; None where the count says it.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -204,6 +208,7 @@ class ProgressRecord:
     note: str
     stopped: bool
     updated: str
+    share: float | None = None
 
 
 _MANIFEST = TypeAdapter(Manifest)
@@ -289,6 +294,41 @@ def write_progress(store: Store, run: str, progress: ProgressRecord) -> None:
     _write(store, layout.progress(run, progress.stage), progress)
 
 
+def write_config(store: Store, run: str, config: Mapping[str, Any]) -> None:
+    """Record the configuration of a job that is about to start, in place of what was recorded before.
+
+    Raises
+    ------
+    ValueError
+        For what JSON cannot hold, naming where it stands.
+    StoreError
+        Where the store refuses.
+    """
+    store.write(layout.config(run), canonical_json(config, indent=2).encode())
+
+
+def read_config(store: Store, run: str) -> dict[str, Any]:
+    """Return the configuration of the job that was last started in a run; empty where none is recorded.
+
+    Raises
+    ------
+    StoreError
+        Where the record is damaged, or the store refuses.
+    """
+    key = layout.config(run)
+    try:
+        text = store.read(key)
+    except KeyMissing:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise StoreError(f"{key!r} in the store {store.url} is no valid JSON ({error}); delete it") from error
+    if not isinstance(found, dict):
+        raise StoreError(f"{key!r} in the store {store.url} is no configuration; delete it")
+    return found
+
+
 def read_progress(store: Store, run: str, stage: str) -> ProgressRecord | None:
     """Return what was last heard of a stage, None where it has never run.
 
@@ -308,10 +348,19 @@ def list_runs(store: Store) -> list[str]:
     return store.folders(layout.runs())
 
 
-def delete_run(store: Store, run: str) -> None:
-    """Remove everything of a run; its manifests go first, so that no half-deleted stage looks complete."""
-    store.delete_prefix(layout.manifests(run))
-    store.delete_prefix(layout.run_prefix(run))
+def delete_run(store: Store, run: str, keys: Sequence[str]) -> None:
+    """Remove these keys of a run: manifests first and then receipts, so that no half-deleted stage looks done.
+
+    The records that say whose the rest is go last.
+    """
+    first = [f"{layout.manifests(run)}/", f"{layout.run_prefix(run)}/receipts/"]
+    last = [layout.config(run), f"{layout.run_prefix(run)}/progress/"]
+    ranks = {prefix: rank for rank, prefix in enumerate([*first, "", *last])}
+
+    def rank(key: str) -> int:
+        return next((ranks[prefix] for prefix in (*first, *last) if key.startswith(prefix)), ranks[""])
+
+    store.delete_all(sorted(keys, key=lambda key: (rank(key), key)))
 
 
 def _write(store: Store, key: str, record: Manifest | Receipt | ProgressRecord) -> None:

@@ -4,11 +4,13 @@ Another process that is sent such a store sees its own, empty memory.
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from fsspec.implementations.memory import MemoryFileSystem
+
+from storage.entries import Entry, Unfinished
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,17 @@ class MemoryBackend:
         for key in self.names(prefix):
             yield key, self.stamp(key)
 
+    def entries(self, prefix: str) -> Iterator[tuple[str, Entry]]:
+        """Yield every key below a folder with its size and when it was put."""
+        for key in self.names(prefix):
+            details = MemoryFileSystem().info(self._path(key))
+            yield key, Entry(details["size"], details["created"])
+
+    def unfinished(self, prefix: str) -> Iterator[Unfinished]:
+        """Yield nothing: a put is over when it returns."""
+        del prefix
+        yield from ()
+
     def folders(self, prefix: str) -> Iterator[str]:
         """Yield the names of the folders straight below one."""
         start = len(prefix) + 1 if prefix else 0
@@ -63,10 +76,17 @@ class MemoryBackend:
         except FileNotFoundError:
             return
 
+    def delete_all(self, keys: Sequence[str]) -> None:
+        """Remove objects."""
+        for key in keys:
+            self.delete(key)
+
+    def abandon(self, write: Unfinished) -> None:
+        """Do nothing: there are no unfinished writes."""
+
     def delete_prefix(self, prefix: str) -> None:
         """Remove every object below a folder."""
-        for key in list(self.names(prefix)):
-            self.delete(key)
+        self.delete_all(list(self.names(prefix)))
 
     def address(self, key: str) -> str:
         """Return the URL by which fsspec and pandas read the object in this process."""

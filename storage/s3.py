@@ -5,14 +5,16 @@ Credentials, region and endpoint come from the standard AWS chain at the time of
 """
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, BinaryIO
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from s3fs import S3FileSystem
+
+from storage.entries import Entry, Unfinished
 
 PART_BYTES = 32 * 2**20  # from two parts on, a put is a multipart upload
 DELETE_KEYS = 1000  # S3's limit for one request
@@ -80,6 +82,30 @@ class S3Backend:
             for entry in page.get("Contents", ()):
                 yield entry["Key"][start:], f"{entry['Size']}-{entry['ETag']}"
 
+    def entries(self, prefix: str) -> Iterator[tuple[str, Entry]]:
+        """Yield every key below a prefix with its size and when it was put."""
+        start = len(self._folder(""))
+        for page in self._pages(Prefix=self._folder(prefix)):
+            for entry in page.get("Contents", ()):
+                yield entry["Key"][start:], Entry(entry["Size"], entry["LastModified"])
+
+    def unfinished(self, prefix: str) -> Iterator[Unfinished]:
+        """Yield every multipart upload below a prefix that was neither completed nor aborted."""
+        start = len(self._folder(""))
+        arguments: dict[str, Any] = {"Prefix": self._folder(prefix)}
+        while True:
+            with self._explained():
+                page = self._call("list_multipart_uploads", **arguments)
+            for entry in page.get("Uploads", ()):
+                name, upload = entry["Key"], entry["UploadId"]
+                with suppress(FileNotFoundError), self._explained():  # completed since it was listed
+                    parts = self._call("list_parts", Key=name, UploadId=upload).get("Parts", ())
+                    size = sum(part["Size"] for part in parts)
+                    yield Unfinished(name[start:], upload, size, entry["Initiated"])
+            if not page.get("IsTruncated"):
+                return
+            arguments |= {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
     def folders(self, prefix: str) -> Iterator[str]:
         """Yield the names of the folders straight below one."""
         start = len(self._folder(prefix))
@@ -91,11 +117,20 @@ class S3Backend:
         """Remove an object, if it is there."""
         self._delete_all([self._name(key)])
 
-    def delete_prefix(self, prefix: str) -> None:
-        """Remove every object below a prefix."""
-        names = [self._name(key) for key in self.names(prefix)]
+    def delete_all(self, keys: Sequence[str]) -> None:
+        """Remove objects, a thousand a request."""
+        names = [self._name(key) for key in keys]
         for start in range(0, len(names), DELETE_KEYS):
             self._delete_all(names[start : start + DELETE_KEYS])
+
+    def abandon(self, write: Unfinished) -> None:
+        """Abort a multipart upload, if it is still there."""
+        with suppress(FileNotFoundError), self._explained():
+            self._call("abort_multipart_upload", Key=self._name(write.key), UploadId=write.upload)
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Remove every object below a prefix."""
+        self.delete_all(list(self.names(prefix)))
 
     def address(self, key: str) -> str:
         """Return the URL by which pandas, Polars and DuckDB read the object."""

@@ -7,12 +7,13 @@ Puts are atomic: a reader sees the old object, the new one, or none. A store pic
 """
 
 import builtins
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from storage.entries import Entry, Unfinished
 from storage.errors import KeyMissing, StoreError
 from storage.keys import checked, checked_prefix, flaw
 from storage.local import LocalBackend
@@ -27,7 +28,7 @@ class Backend(Protocol):
     """Where the bytes rest.
 
     Methods raise FileNotFoundError where a key is missing, and otherwise an OSError whose text says what is
-    wrong and what to do. ``names``, ``stamps`` and ``folders`` come in any order.
+    wrong and what to do. Listings come in any order.
     """
 
     def read(self, key: str) -> bytes: ...
@@ -37,8 +38,12 @@ class Backend(Protocol):
     def names(self, prefix: str) -> Iterator[str]: ...
     def stamp(self, key: str) -> str: ...
     def stamps(self, prefix: str) -> Iterator[tuple[str, str]]: ...
+    def entries(self, prefix: str) -> Iterator[tuple[str, Entry]]: ...
+    def unfinished(self, prefix: str) -> Iterator[Unfinished]: ...
     def folders(self, prefix: str) -> Iterator[str]: ...
     def delete(self, key: str) -> None: ...
+    def delete_all(self, keys: Sequence[str]) -> None: ...
+    def abandon(self, write: Unfinished) -> None: ...
     def delete_prefix(self, prefix: str) -> None: ...
     def address(self, key: str) -> str: ...
 
@@ -113,6 +118,18 @@ class Store:
         with self._reported("list", checked_prefix(prefix, self.url)):
             return {key: stamp for key, stamp in self.backend.stamps(prefix.removesuffix("/")) if flaw(key) is None}
 
+    def entries(self, prefix: str = "") -> dict[str, Entry]:
+        """Return the keys below a prefix with size and time of change, from the listing alone."""
+        with self._reported("list", checked_prefix(prefix, self.url)):
+            return {key: entry for key, entry in self.backend.entries(prefix.removesuffix("/")) if flaw(key) is None}
+
+    def unfinished(self, prefix: str = "") -> builtins.list[Unfinished]:
+        """Return the writes below a prefix that have not ended, those of writers that are gone among them."""
+        with self._reported("list", checked_prefix(prefix, self.url)):
+            return sorted(
+                self.backend.unfinished(prefix.removesuffix("/")), key=lambda write: (write.key, write.upload)
+            )
+
     def folders(self, prefix: str = "") -> builtins.list[str]:
         """Return the names straight below a prefix that have keys beneath them, sorted."""
         with self._reported("list", checked_prefix(prefix, self.url)):
@@ -122,6 +139,19 @@ class Store:
         """Remove the object under a key; nothing happens where there is none."""
         with self._reported("delete", checked(key, self.url)):
             self.backend.delete(key)
+
+    def delete_all(self, keys: Sequence[str]) -> None:
+        """Remove the objects under these keys, in this order, in as few requests as the store needs."""
+        for key in keys:
+            checked(key, self.url)
+        if keys:
+            with self._reported("delete", keys[0]):
+                self.backend.delete_all(keys)
+
+    def abandon(self, write: Unfinished) -> None:
+        """Remove what an unfinished write takes up; its writer, if it still lives, then fails."""
+        with self._reported("abandon the write of", write.key):
+            self.backend.abandon(write)
 
     def delete_prefix(self, prefix: str) -> None:
         """Remove everything below a prefix, which may not be empty: a store is never deleted as a whole."""

@@ -34,6 +34,30 @@ def test_plain_lines_have_rate_and_time_left_and_come_now_and_then() -> None:
     ]
 
 
+def test_the_time_left_goes_by_weight_where_units_differ() -> None:
+    stream, clock = io.StringIO(), Clock()
+    heard: list[Snapshot] = []
+    with told(heard.append), Progress(4, "search", stream=stream, interval=0, clock=clock, weight=10.0) as progress:
+        for weight in (5.0, 3.0, 1.0, 1.0):  # the heaviest first, as shards come
+            clock.now += 12 * weight
+            progress.advance(weight=weight)
+    lines = stream.getvalue().splitlines()
+    assert lines[1:4] == [
+        "search: 1/4 tickers (25%), 1.0/min, 1 min 00 s left",
+        "search: 2/4 tickers (50%), 1.2/min, 24 s left",
+        "search: 3/4 tickers (75%), 1.7/min, 12 s left",
+    ]
+    assert [one.share for one in heard] == [0.0, 0.5, 0.8, 0.9, 1.0]
+
+
+def test_weights_that_are_all_nothing_leave_the_count() -> None:
+    stream, clock = io.StringIO(), Clock()
+    with Progress(4, "search", stream=stream, interval=0, clock=clock, weight=0.0) as progress:
+        clock.now += 5
+        progress.advance(weight=0.0)
+    assert stream.getvalue().splitlines()[1] == "search: 1/4 tickers (25%), 12.0/min, 15 s left"
+
+
 def test_the_last_line_says_where_an_interrupted_stage_stopped() -> None:
     stream, clock = io.StringIO(), Clock()
     with pytest.raises(KeyboardInterrupt), Progress(10, "search", "assets", stream, clock=clock) as progress:

@@ -1,5 +1,6 @@
 """What every store must do, whatever it is made of."""
 
+import datetime
 import pickle
 import subprocess
 import sys
@@ -44,6 +45,29 @@ class StoreContract:
         after = store.stamps("a")
         assert after["a/b"] != before["a/b"]
         assert after["a/c"] == before["a/c"]
+
+    def test_entries_have_size_and_time_of_change(self, store: Store) -> None:
+        before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=2)  # S3 tells whole seconds
+        store.write("runs/a/x", b"123")
+        store.write("runs/a/b/y", b"")
+        store.write("runs/ab/z", b"")
+        found = store.entries("runs/a")
+        assert {key: entry.size for key, entry in found.items()} == {"runs/a/x": 3, "runs/a/b/y": 0}
+        after = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=2)
+        assert all(before < entry.changed < after for entry in found.values())
+        assert store.entries("runs/a") == found
+        assert store.entries("nothing") == {}
+        assert store.unfinished() == []
+
+    def test_deletes_many_at_once_and_nothing_else(self, store: Store) -> None:
+        for key in ("runs/a/x/1", "runs/a/x/2", "runs/a/y", "runs/b"):
+            store.write(key, b"")
+        store.delete_all([])
+        store.delete_all(["runs/a/x/2", "runs/a/x/1", "runs/a/nothing"])
+        assert store.list() == ["runs/a/y", "runs/b"]
+        with pytest.raises(StoreError, match="cannot be used"):
+            store.delete_all(["runs/a/y", "../x"])
+        assert store.list() == ["runs/a/y", "runs/b"]
 
     def test_holds_empty_and_large_objects(self, store: Store) -> None:
         large = bytes(range(256)) * 16_384
@@ -218,5 +242,14 @@ class DurableStoreContract(StoreContract):
         assert store.list() == ["folder/old"]
         assert store.folders() == ["folder"]
         assert store.read("folder/old") == b"old"
+        found = store.unfinished("folder")
+        assert len(found) == 2
+        assert all(write.key.startswith("folder/") and write.size >= 10 * 2**20 for write in found)
+        assert found[0].changed < datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=2)
+        assert store.unfinished("fold") == []
+        store.abandon(found[0])
+        store.abandon(found[0])
+        assert store.unfinished() == found[1:]
+        assert store.list() == ["folder/old"]
         store.delete_prefix("folder")
         assert store.list() == []

@@ -89,6 +89,35 @@ def test_everything_of_a_run_has_its_place() -> None:
     assert layout.report("first") == "runs/first/report.html"
 
 
+def test_a_key_says_what_it_is() -> None:
+    places = {
+        layout.table("a", "bars", "BTC/USDT"): ("tables", "bars", "BTC%2FUSDT"),
+        layout.table("a", "shortlist"): ("tables", "shortlist", ""),
+        layout.manifest("a", "ingest"): ("manifests", "ingest", ""),
+        layout.receipt("a", "ingest", "ab" * 32, "c0"): ("receipts", "ingest", "ab" * 8),
+        layout.progress("a", "ingest"): ("progress", "ingest", ""),
+        layout.model("a", "cnn", "model.keras"): ("models", "cnn", "model.keras"),
+        f"{layout.checkpoints('a', 'train')}/x/y z/state": ("checkpoints", "train", "x/y z/state"),
+        layout.export("a", "freqtrade", "pairs.json"): ("exports", "freqtrade", ""),
+        layout.report("a"): ("report.html", "", ""),
+        layout.config("a"): ("config.json", "", ""),
+    }
+    assert {key: layout.place("a", key) for key in places} == places
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "runs/a/notes.txt", "runs/a/manifests/x/y.json", "runs/a/manifests/ingest.json.bak", "runs/a/tables/bars/x",
+        "runs/a/tables/bars/ticker=a%2fb/data.parquet", "runs/a/models/cnn", "runs/a/report.html/x",
+        "runs/ab/report.html",
+        "runs/a/tables/bars/ticker=A/B/data.parquet", "runs/a/receipts/ingest/x.json", "runs/a/.hidden", "other/a",
+    ],
+)  # fmt: skip
+def test_a_key_that_is_formatted_nowhere_is_nothing(key: str) -> None:
+    assert layout.place("a", key) is None
+
+
 def test_only_tables_by_ticker_have_a_ticker() -> None:
     assert layout.ticker_of("runs/first/tables/shortlist/data.parquet") is None
     assert layout.ticker_of("runs/first/report.html") is None

@@ -17,8 +17,10 @@ from storage.manifest import (
     delete_receipts,
     delete_run,
     list_runs,
+    read_config,
     read_manifest,
     read_receipts,
+    write_config,
     write_manifest,
     write_receipt,
 )
@@ -176,18 +178,38 @@ def test_a_damaged_receipt_is_named(store: Store) -> None:
         read_receipts(store, "first", "features", RECEIPT.fingerprint)
 
 
-def test_runs_are_listed_and_pruned(store: Store) -> None:
+def test_runs_are_listed_and_removed(store: Store) -> None:
     for run in ("second", "first", "first.b"):
         write_manifest(store, run, MANIFEST)
     store.write(layout.report("first"), b"")
     assert list_runs(store) == ["first", "first.b", "second"]
-    delete_run(store, "first")
+    delete_run(store, "first", store.list(layout.run_prefix("first")))
     assert list_runs(store) == ["first.b", "second"]
     assert store.list("runs/first") == []
 
 
-def test_manifests_of_a_run_go_before_its_tables(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_manifests_of_a_run_go_first_then_receipts_and_what_says_whose_it_is_last(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     deleted: list[str] = []
-    monkeypatch.setattr(Store, "delete_prefix", lambda self, prefix: deleted.append(prefix))
-    delete_run(store, "first")
-    assert deleted == ["runs/first/manifests", "runs/first"]
+    monkeypatch.setattr(Store, "delete_all", lambda self, keys: deleted.extend(keys))
+    keys = [
+        layout.config("first"),
+        layout.model("first", "cnn", "model.keras"),
+        layout.manifest("first", "ingest"),
+        layout.progress("first", "ingest"),
+        layout.receipt("first", "ingest", "ab" * 32, "cd"),
+        layout.table("first", "bars", "A"),
+    ]
+    delete_run(store, "first", keys)
+    assert deleted == [keys[2], keys[4], keys[1], keys[5], keys[0], keys[3]]
+
+
+def test_a_configuration_comes_back_and_a_damaged_one_is_named(store: Store) -> None:
+    assert read_config(store, "first") == {}
+    write_config(store, "first", {"rejudge": "january", "ingest": {"tickers": []}})
+    assert read_config(store, "first") == {"rejudge": "january", "ingest": {"tickers": []}}
+    for damaged in (b"{", b"[1]"):
+        store.write(layout.config("first"), damaged)
+        with pytest.raises(StoreError, match=r"runs/first/config\.json"):
+            read_config(store, "first")

@@ -1,5 +1,6 @@
 """Each backend by the contract, and what is its own."""
 
+import datetime
 import multiprocessing
 import os
 import threading
@@ -13,6 +14,7 @@ import boto3
 import pytest
 
 from storage import s3
+from storage.entries import Unfinished
 from storage.store import KeyMissing, Store, StoreError, open_store
 from tests.storage.conftest import point_at
 from tests.storage.contract import DurableStoreContract, StoreContract
@@ -36,8 +38,24 @@ pathlib.Path.replace = replace
         folder.mkdir(parents=True)
         (folder / ".0123456789abcdef.partial").write_bytes(b"half")
         assert store.list() == store.folders() == []
+        (found,) = store.unfinished()
+        assert (found.key, found.size) == ("folder/.0123456789abcdef.partial", 4)
+        assert abs(datetime.datetime.now(datetime.UTC) - found.changed) < datetime.timedelta(minutes=1)
         store.delete_prefix("folder")
         assert not folder.exists()
+
+    def test_directories_that_are_empty_go_with_the_last_key_but_for_the_topmost(self, store: Store) -> None:
+        for key in ("runs/a/x/1", "runs/a/y/2", "runs/b/3"):
+            store.write(key, b"")
+        store.delete_all(["runs/a/x/1", "runs/b/3"])
+        assert sorted(path.name for path in Path(store.address("runs")).rglob("*")) == ["2", "a", "y"]
+        store.delete_all(["runs/a/y/2"])
+        assert list(Path(store.address("runs")).iterdir()) == []
+
+    def test_only_a_temporary_file_is_abandoned(self, store: Store) -> None:
+        store.write("folder/key", b"")
+        store.abandon(Unfinished("folder/key", "", 0, datetime.datetime.now(datetime.UTC)))
+        assert store.list() == ["folder/key"]
 
     def test_a_failed_write_leaves_no_temporary_file(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(self: Path, target: Path) -> None:
@@ -313,8 +331,11 @@ def _uses(store: Store) -> list[Callable[[], object]]:
         lambda: store.write("key", b""),
         lambda: store.exists("key"),
         lambda: store.list(),
+        lambda: store.entries("runs"),
+        lambda: store.unfinished("runs"),
         lambda: store.folders("runs"),
         lambda: store.delete("key"),
+        lambda: store.delete_all(["key"]),
         lambda: store.delete_prefix("runs"),
     ]
 
