@@ -22,7 +22,7 @@ from quant.splits import Part
 from quant.statistics import Floats
 from storage.manifest import Manifest
 
-STAGE = Stage("backtest", 2, ("ingest", "predict", "search"), (TRADES, METRICS, EQUITY))
+STAGE = Stage("backtest", 2, ("ingest", "predict", "search"), (TRADES, METRICS, EQUITY), prepare=compiled.ready)
 BOOTSTRAP_SEED = 7
 
 
@@ -74,7 +74,6 @@ def produce(context: Context, item: Item, part: Part) -> Produced:
 
     A ticker without a chosen set, or without bars in the part, is not traded.
     """
-    compiled.ready()
     stretch = market.stretch(context, item.ticker, part)
     row: dict[str, Any] | None = item.payload
     rows = [] if row is None else [{"part": "choose", **{name: row[name] for name in NAMES}, **NOT_JUDGED}]

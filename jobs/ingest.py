@@ -65,7 +65,7 @@ def stage(config: RunConfig) -> Stage:
         return replace(STAGE, rate=Rate(ticker=0.01, row=1.5e-6, requests=3, written_row=43, memory_row=450))
     return replace(
         STAGE,
-        rate=Rate(ticker=0.014, row=8e-7, requests=4, read_row=40, written=2_000, written_row=43, memory_row=450),
+        rate=Rate(ticker=0.014, row=8e-7, requests=4, read_row=50, written=2_000, written_row=43, memory_row=450),
     )
 
 

@@ -18,7 +18,7 @@ from quant.schemas import PLACEBOS, frame
 from quant.splits import Part
 from storage.manifest import Manifest
 
-STAGE = Stage("placebo", 1, ("ingest", "predict"), (PLACEBOS,))
+STAGE = Stage("placebo", 1, ("ingest", "predict"), (PLACEBOS,), prepare=compiled.ready)
 KINDS = ("shuffled", "walk")
 # what the shortlist needs of each search, kept in the manifest so that it needs no round trip a ticker
 KEPT = (
@@ -66,7 +66,6 @@ def stage(config: RunConfig) -> Stage:
 
 def produce(context: Context, item: Item, parts: tuple[Part, Part]) -> Produced:
     """The search of one ticker, as often as asked where it can find nothing, and what it chose on the judge part."""
-    compiled.ready()
     choose, judge = (market.stretch(context, item.ticker, part) for part in parts)
     rows: list[dict[str, Any]] = []
     if choose and judge:

@@ -27,7 +27,7 @@ from quant.tuning import Goal, Tuned
 from storage.manifest import Manifest
 from storage.tables import read_table
 
-STAGE = Stage("search", 4, ("ingest", "predict"), (TRIALS, FOLDS))
+STAGE = Stage("search", 4, ("ingest", "predict"), (TRIALS, FOLDS), prepare=compiled.ready)
 TUNED_BEFORE = 0.4  # share of the choose part that comes before the first test of the walk-forward
 
 
@@ -97,7 +97,6 @@ def parts(context: Context) -> tuple[Part, Folds]:
 
 def produce(context: Context, item: Item, extra: tuple[Part, Folds]) -> Produced:
     """Every trial of one ticker on the choose part, the best marked as chosen; none where it has no bars there."""
-    compiled.ready()
     part, folds = extra
     stretch = market.stretch(context, item.ticker, part)
     signals = int((stretch.signal != 0).sum())

@@ -99,6 +99,8 @@ class Stage:
         Datasets that the stage writes for every ticker.
     rate
         What a ticker and a row of it cost, as measured: shards are sized by it, and runs planned.
+    prepare
+        Called in a worker before each shard, and not counted in what the shard costs; the first call may take long.
     """
 
     name: str
@@ -106,6 +108,7 @@ class Stage:
     inputs: tuple[str, ...]
     outputs: tuple[Dataset, ...]
     rate: Rate = field(default_factory=Rate)
+    prepare: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True)
@@ -317,6 +320,8 @@ class ShardJob:
 
 def run_shard(items: list[Item], job: ShardJob) -> Receipt:
     """Process the tickers of one shard: a ticker that fails is a row of the receipt, and costs no other."""
+    if job.stage.prepare:
+        job.stage.prepare()
     meter = Meter()
     tables: dict[str, dict[str, TableResult]] = {}
     info: dict[str, dict[str, Any]] = {}

@@ -1,5 +1,6 @@
 """The plan of a run: what is done, what is left, what it takes, and what cannot fit."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from jobs.config import RunConfig
 from jobs.estimate import expected
 from jobs.runner import main
 from jobs.stage import Context
-from storage.manifest import Manifest, write_manifest
+from storage.manifest import Usage, write_manifest
 from tests.jobs.conftest import ROWS, TICKERS, make_context, serially
 
 PATH = (ingest, predict, search, placebo, backtest)
@@ -52,7 +53,7 @@ def test_what_is_done_is_said_and_what_follows_a_change_is_to_do(context: Contex
     assert context.store.stamps() == before, "planning is reading"
     made = plan.plan(changed)
     assert (made.basis, made.bars) == ("as ingested", len(TICKERS) * ROWS)
-    shortlist.run(context)
+    shortlist.run(context, fan_out=serially)
     assert plan.plan(context).seconds == plan.CLUSTER_START
 
 
@@ -79,20 +80,18 @@ def test_requests_and_bytes_are_those_that_a_run_makes(market: Path, tmp_path: P
     for job in (ingest, features, labels):
         used = job.run(context, fan_out=serially).usage
         stage = stages[job.STAGE.name]
-        # each shard writes a receipt, which is no ticker's
-        assert used.requests - used.shards == stage.requests, stage.name
+        assert used.requests == stage.requests, stage.name
         assert stage.bytes_read == pytest.approx(used.bytes_read, rel=0.25), stage.name
         assert stage.bytes_written == pytest.approx(used.bytes_written, rel=0.25), stage.name
 
 
 def test_rates_are_corrected_by_what_runs_of_the_store_have_cost(context: Context):
-    for job in PATH:
-        job.run(context, fan_out=serially)
-    assert plan.corrections(context) == {}, "too short to say anything"
-    known = search.run(context, fan_out=serially)
-    slow = Manifest(**{**vars(known), "usage": type(known.usage)(seconds=30.0, expected_seconds=10.0)})
-    write_manifest(context.store, "elsewhere", slow)
-    assert plan.corrections(context) == {"search": 3.0}
+    known = ingest.run(context, fan_out=serially)
+    assert known.usage.expected_seconds > 0
+    for stage, used in {"search": Usage(seconds=30.0, expected_seconds=10.0), "placebo": Usage(seconds=0.1)}.items():
+        write_manifest(context.store, "elsewhere", replace(known, stage=stage, usage=used))
+    assert plan.corrections(context).get("search") == 3.0
+    assert "placebo" not in plan.corrections(context), "too short to say anything"
     plain, corrected = (
         expected(context.config, {"a": 4e6}, plan.machines(context.config), factors)
         for factors in ({}, {"search": 3.0})
@@ -108,8 +107,8 @@ def test_rates_are_corrected_by_what_runs_of_the_store_have_cost(context: Contex
     ("settings", "message"),
     [
         (
-            {"plan": {"memory": 2.0, "cpus": 8}},
-            r"ingest would run 4 workers of .* MB on a node that has 800 MB for them: set workers to 1, or run on",
+            {"source": "demo", "signals": None, "rule": "rsi_reversion", "plan": {"memory": 2.0, "cpus": 8}},
+            r"ingest would run 8 workers of 619 MB on a node that has 800 MB for them: set workers to 1, or run on",
         ),
         ({"plan": {"memory": 1.3}}, r"on a node that has 100 MB for them: choose shorter tickers by split\.start"),
         (

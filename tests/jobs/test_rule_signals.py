@@ -76,7 +76,7 @@ def test_the_result_is_that_of_a_plain_loop(finished: Context, market: Path, tmp
     predicted(plain)
     for job in (search, placebo, backtest):
         job.run(plain, fan_out=serially)
-    shortlist.run(plain)
+    shortlist.run(plain, fan_out=serially)
     stages = ("ingest", "features", "predict", "search", "placebo", "backtest", "shortlist")
     assert [stage.__name__ for stage in pipeline.path(plain.config)] == [f"jobs.{stage}" for stage in stages]
     for stage in stages:
@@ -121,7 +121,7 @@ def test_an_old_shortlist_is_judged_again_by_the_same_rule_alone(market: Path, t
     predicted(first)
     for job in (search, placebo, backtest):
         job.run(first, fan_out=serially)
-    shortlist.run(first)
+    shortlist.run(first, fan_out=serially)
     listed = require(first, "shortlist").details["shortlisted"]
     assert listed
 
@@ -131,7 +131,7 @@ def test_an_old_shortlist_is_judged_again_by_the_same_rule_alone(market: Path, t
     predicted(again())
     for job in (search, placebo, backtest):
         job.run(again(), fan_out=serially)
-    shortlist.run(again())
+    shortlist.run(again(), fan_out=serially)
     assert sorted(read_table(first.store, "february", SHORTLIST)["ticker"]) == sorted(listed)
     with pytest.raises(AnotherRuleError, match=r"parameters of the rule is \{'lower': 30.0.*'january' was made with"):
         predicted(again(rules={}))
