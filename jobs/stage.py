@@ -298,7 +298,7 @@ def require_training(context: Context, stage: str) -> None:
         name, value = given[0], getattr(context.config, given[0])
         raise NoModelError(
             f"{stage}: run '{context.run}' trains no model of its own, since {name} is set ({value!r}). Leave {name} "
-            "out to train one; the signals of this run are made by `python -m jobs.predict` without."
+            "out to train one; `python -m jobs.predict` makes the signals of this run without."
         )
 
 
