@@ -95,8 +95,10 @@ def through_actors(
         shards,
         name=name,
         actors=settings.predict.actors,
-        cpus=max(1, shared.context.workers // settings.predict.actors),
+        # as many as the model's threads: a share of all CPUs may be more than any node of a cluster has
+        cpus=min(settings.train.threads, max(1, shared.context.workers // settings.predict.actors)),
         gpus=1 if settings.train.gpu else 0,
+        settings="train.threads, train.gpu",
     )
 
 

@@ -53,7 +53,7 @@ class AllFailedError(ValueError):
 class Context:
     """What a shard needs wherever it runs.
 
-    ``workers`` is how many tasks run side by side: it sizes shards and never changes a result.
+    ``workers`` is how many tasks may come to run side by side: it sizes shards and never changes a result.
     """
 
     config: RunConfig
