@@ -20,6 +20,7 @@ from ray.tune.callback import Callback
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
 from actors.connect import require
+from actors.nodes import Waiting
 from actors.progress import Progress
 from actors.trials import (
     Book,
@@ -211,6 +212,7 @@ def _fit(
     if resources.ranks:
         cpus, gpus = resources.rank_cpus, resources.rank_gpus
         require("tune", cpus=cpus, gpus=gpus, workers=resources.ranks, settings=resources.settings)
+    watch.waiting = Waiting("tune", {"CPU": resources.cpus, "GPU": resources.gpus})
     held = {"cpu": resources.cpus, **({"gpu": resources.gpus} if resources.gpus else {})}
     directory = tempfile.mkdtemp(prefix="assay-tune-")
     try:
@@ -311,6 +313,13 @@ class _Watch(Callback, ABC):  # type: ignore[misc]
     def __init__(self, study: Study, book: Book, progress: Progress) -> None:
         self.study, self.book, self.progress = study, book, progress
         self.best = float("-inf")
+        self.waiting: Waiting | None = None
+
+    def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
+        """Say what trials wait for; called several times a second."""
+        del iteration, trials, info
+        if self.waiting is not None:
+            self.waiting.look()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave nothing for Ray Tune's snapshots: they are never read, and a terminal cannot be pickled."""

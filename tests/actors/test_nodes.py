@@ -1,9 +1,11 @@
 import logging
 import math
+from dataclasses import replace
 
 import pytest
 import yaml
 
+from actors.fan_out import TASKS_AHEAD, _capacity
 from actors.nodes import NodeType, Offer, Waiting, amounts, fits, types_of
 from tests.conftest import ROOT
 
@@ -62,6 +64,21 @@ def test_resources_as_a_person_says_them() -> None:
         == "2 CPU, 0.5 GPU, 7.5 GB of memory"
     )
     assert amounts({"CPU": 2.0}, {"CPU": 1, "GPU": 1}) == "2 CPU, 0 GPU"
+
+
+def test_an_autoscaler_is_shown_all_that_it_could_start_for_within_a_bound(
+    offered: Offer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_flight(offer: Offer, cpus: float = 1) -> int:
+        monkeypatch.setattr("actors.fan_out.offer", lambda: offer)
+        return _capacity({"CPU": cpus})()
+
+    assert in_flight(offered) == 32 * 16 + 2 * 8
+    assert in_flight(offered, cpus=16) == 32
+    assert in_flight(replace(offered, types=(NodeType("cpu", {"CPU": 16}, 300),), workers=300)) == TASKS_AHEAD
+    assert in_flight(replace(offered, known=False)) == TASKS_AHEAD
+    assert in_flight(replace(offered, up=(SMALL,) * 40)) == 2 * 40 * 16
+    assert in_flight(Offer((), (HEAD,), (), 0, known=True)) == 2
 
 
 def test_a_wait_is_told_now_and_then_and_work_is_not(

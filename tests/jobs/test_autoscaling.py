@@ -4,7 +4,8 @@ import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import ray
@@ -16,6 +17,8 @@ from actors.nodes import ResourcesError
 from actors.pool import map_actors
 from actors.train import run_training
 from jobs import ingest, pipeline
+from jobs.config import RunConfig
+from jobs.runner import execute
 from jobs.stage import Context
 from tests.autoscaling import Autoscaling, autoscaling, joined, until
 from tests.jobs import test_autoscaling as here
@@ -76,6 +79,17 @@ def own_node(config: dict[str, Any], context: Any) -> dict[str, float]:
 
 def test_a_cluster_of_no_nodes_knows_what_it_could_grow_to(cluster: Cluster) -> None:
     assert (cluster.nodes, cluster.cpus, cluster.most_cpus, cluster.local) == (1, 0, 3, False)
+
+
+def test_a_job_cuts_its_shards_for_all_that_could_be_started(cluster: Cluster, tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def run(context: Context) -> Any:
+        seen.append(context.workers)
+        return SimpleNamespace(failures=[])
+
+    assert execute(cast("Any", SimpleNamespace(run=run)), RunConfig(store=str(tmp_path))) == 0
+    assert seen == [3]
 
 
 @pytest.mark.parametrize(
