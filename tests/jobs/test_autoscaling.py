@@ -144,7 +144,7 @@ def test_shards_bring_nodes_and_say_what_they_wait_for(
         outcomes = list(fan_out(here.meet, range(3), name="met", shared=(tmp_path, 3)))
     assert len({outcome.value for outcome in outcomes}) == 3  # nodes, since each shard waits for the others
     # a gpu node would do as well
-    assert caplog.messages == ["met: waiting for a node with 1 CPU; 0 of 4 nodes are up"]
+    assert set(caplog.messages) == {"met: waiting for a node with 1 CPU; 0 of 4 nodes are up"}
 
 
 def test_training_with_a_gpu_brings_a_node_that_has_one(cluster: Cluster, tmp_path: Path) -> None:
@@ -162,8 +162,9 @@ def test_a_run_from_whose_midst_all_nodes_leave_has_the_result_of_an_undisturbed
     context = Context(config, make_context(config.store).store, int(cluster.most_cpus))
     ingest.run(context)
     until(lambda: machines.raylets() == 1 and not ray.cluster_resources().get("CPU"), 180)
+    seen = len(ray.nodes())  # those that are gone among them
     assert pipeline.run(context).result_hash == undisturbed
-    assert machines.raylets() > 1
+    assert len(ray.nodes()) > seen
 
 
 @pytest.mark.parametrize("machines", [pytest.param(2, marks=pytest.mark.slow)], indirect=True, ids=["v2"])
