@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -15,13 +16,15 @@ from ray._private import ray_constants
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 from ray.exceptions import RayError
 
+from actors.nodes import LOCAL_RESOURCE, forget, offer, refuse_impossible
+
 PROJECT = Path(__file__).resolve().parents[1]
 OBJECT_STORE_BYTES = 2**30
 OBJECT_STORE_SHARE = 0.2  # of the machine's memory, where that is less
 PROBE_SECONDS = 10.0
 HTTP2_SETTINGS_TYPE = b"\x04"
 HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + HTTP2_SETTINGS_TYPE + b"\0" * 5  # RFC 9113, 3.4
-LOCAL_RESOURCE = "assay_local"  # marks a Ray that connect started: one machine, which never grows
+CPUS_OF_AN_UNKNOWN_CLUSTER = 64.0  # shards for so many, where an autoscaler does not say how far it goes
 WORKER_VARIABLES = {"OMP_NUM_THREADS": "1"}  # the shards are the parallelism
 LOCAL_VARIABLES = {
     "RAY_ADDRESS": None,  # Ray's tools would follow it to another cluster
@@ -37,10 +40,14 @@ log = logging.getLogger("assay")
 
 @dataclass(frozen=True)
 class Cluster:
-    """What the work runs on: counts, `memory` in bytes that tasks may reserve, all as they were at the start."""
+    """What the work runs on: counts, `memory` in bytes that tasks may reserve, all as they were at the start.
+
+    `most_cpus` are the CPUs that it could grow to; those that it has, where nothing could start another node.
+    """
 
     nodes: int
     cpus: float
+    most_cpus: float
     gpus: float
     memory: int
     address: str
@@ -82,33 +89,32 @@ def connect(address: str | None = None, cpus: int | None = None, *, dashboard: b
             ray.shutdown()
 
 
-def require(name: str, *, cpus: float, gpus: float = 0, memory: int | None = None) -> None:
-    """Refuses resources that a worker can never get, for which Ray would wait without a word.
+def require(
+    name: str, *, cpus: float, gpus: float = 0, memory: int | None = None, workers: int = 1, settings: str = ""
+) -> None:
+    """Refuses resources that the work can never get, for which Ray would wait without a word.
+
+    A request must fit a living node, or a node type of the cluster's autoscaler that may have nodes; and the nodes
+    that there can be must hold all `workers` at the same time. Where the node types are not known, all is let through.
 
     Args:
         name: of the work, for the message.
         cpus: of a worker, above 0.
         gpus: of a worker.
         memory: bytes of a worker.
+        workers: needed at the same time.
+        settings: names of the settings that decide all this, for the message.
 
     Raises:
         RuntimeError: Ray is not initialised; it would otherwise start by itself, with settings that are not ours.
-        ValueError: a number is out of range or above what a Ray started here has. Clusters may grow, so there
-            nothing is too large.
+        ValueError: a number is out of range.
+        ResourcesError: the cluster can never have it.
     """
     if not ray.is_initialized():
         raise RuntimeError(f"{name}: Ray is not running; call this inside `with actors.connect.connect(...)`.")
     if cpus <= 0:
         raise ValueError(f"{name}: cpus is {cpus}; every worker needs a request above 0.")
-    total = ray.cluster_resources()
-    if LOCAL_RESOURCE not in total:
-        return
-    for resource, wanted in {"CPU": cpus, "GPU": gpus, "memory": memory or 0}.items():
-        if wanted > total.get(resource, 0.0):
-            raise ValueError(
-                f"{name}: a worker asks for {wanted:g} {resource}, but this machine's Ray has "
-                f"{total.get(resource, 0.0):g} in all; ask for less or run on a cluster."
-            )
+    refuse_impossible(name, {"CPU": cpus, "GPU": gpus, "memory": memory or 0}, workers, settings)
 
 
 def _start(cpus: int | None, dashboard: bool) -> None:
@@ -183,10 +189,12 @@ def _runtime_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _describe(local: bool) -> Cluster:
-    total = ray.cluster_resources()
+    forget()
+    total, most = ray.cluster_resources(), offer().cpus()
     return Cluster(
         nodes=sum(node["Alive"] for node in ray.nodes()),
         cpus=total.get("CPU", 0.0),
+        most_cpus=max(total.get("CPU", 0.0), CPUS_OF_AN_UNKNOWN_CLUSTER if most == math.inf else most),
         gpus=total.get("GPU", 0.0),
         memory=int(total.get("memory", 0)),
         address=ray.get_runtime_context().gcs_address,

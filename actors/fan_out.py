@@ -11,6 +11,7 @@ import ray
 
 from actors import metrics
 from actors.connect import require
+from actors.nodes import SECONDS_BETWEEN_LOOKS, Resources, Waiting, offer
 from actors.outcome import Attempt, Outcome, ShardError, WorkerLost, collect, counted, worked
 from actors.place import Place
 
@@ -20,8 +21,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 TASKS_PER_SLOT = 2  # one running, one waiting: a free worker never waits for the driver
-TASKS_ON_AN_EMPTY_CLUSTER = 16  # an autoscaler starts nodes only for tasks that wait
-SECONDS_BETWEEN_CLUSTER_LOOKS = 5.0
+TASKS_AHEAD = 1000  # shown to an autoscaler at most, which starts nodes only for tasks that wait
 CANCEL_ATTEMPTS = 20  # half a second apart
 
 log = logging.getLogger("assay")
@@ -57,12 +57,13 @@ def fan_out(
         cpus: of each task, above 0.
         memory: bytes reserved for each task; None reserves nothing.
         shared: input of all shards, put into the object store once; NumPy arrays arrive without a copy, read-only.
-        in_flight: most tasks at once; by default twice what fits on the cluster, which grows with it.
+        in_flight: most tasks at once; by default twice what fits on the cluster, which grows with it, and as many as
+            fit on all that its autoscaler could start, up to 1,000: nodes come only for tasks that wait.
         retries: of a shard whose worker died.
         split: cuts a shard that keeps killing its worker into pieces.
 
     Raises:
-        ValueError: a number is out of range, or this machine can never offer `cpus` or `memory`.
+        ValueError: a number is out of range, or the cluster can never offer `cpus` or `memory`.
         RuntimeError: called outside `actors.connect.connect`.
     """
     require(name, cpus=cpus, memory=memory)
@@ -72,8 +73,9 @@ def fan_out(
         raise ValueError(f"{name}: retries is {retries}; allowed is 0 or more.")
     # Ray's own retries count a preempted node like a crash and never end for a task killed for memory.
     task = _run.options(name=name, num_cpus=cpus, memory=memory, max_retries=0)
-    limit = (lambda: in_flight) if in_flight is not None else _capacity(cpus)
-    return _outcomes(task, function, shards, shared, limit, name, retries, split)
+    request = {"CPU": cpus, "memory": memory or 0}
+    limit = (lambda: in_flight) if in_flight is not None else _capacity(request)
+    return _outcomes(task, function, shards, shared, limit, name, retries, split, request)
 
 
 @ray.remote
@@ -92,7 +94,9 @@ def _outcomes(
     name: str,
     retries: int,
     split: Callable[[T], list[T]] | None,
+    request: Resources,
 ) -> Generator[Outcome[T, R], None, None]:
+    waiting = Waiting(name, request)
     common = [ray.put(function), *([] if shared is None else [ray.put(shared)])]
     queue = deque(Attempt(shard) for shard in shards)
     running: dict[ray.ObjectRef[Any], Attempt[T]] = {}
@@ -101,7 +105,9 @@ def _outcomes(
             while queue and len(running) < limit():
                 attempt = queue.popleft()
                 running[task.remote(common[0], attempt.number, attempt.shard, *common[1:])] = attempt
-            (reference,), _ = ray.wait(list(running), num_returns=1)
+            while not (ready := ray.wait(list(running), num_returns=1, timeout=SECONDS_BETWEEN_LOOKS)[0]):
+                waiting.look()
+            (reference,) = ready
             attempt = running.pop(reference)
             try:
                 value, error, place = collect(reference)
@@ -148,15 +154,16 @@ def _again(
     return [Attempt(piece) for piece in pieces]
 
 
-def _capacity(cpus: float) -> Callable[[], int]:
+def _capacity(request: Resources) -> Callable[[], int]:
     """Returns a function giving the most tasks to have in flight, which looks at the cluster now and then."""
     looked, most = -math.inf, 0
 
     def limit() -> int:
         nonlocal looked, most
-        if time.monotonic() - looked >= SECONDS_BETWEEN_CLUSTER_LOOKS:
-            looked, slots = time.monotonic(), ray.cluster_resources().get("CPU", 0.0) / cpus
-            most = max(TASKS_PER_SLOT, math.ceil(TASKS_PER_SLOT * slots)) if slots else TASKS_ON_AN_EMPTY_CLUSTER
+        if time.monotonic() - looked >= SECONDS_BETWEEN_LOOKS:
+            looked, offered = time.monotonic(), offer()
+            ahead = int(min(offered.ever(request), TASKS_AHEAD))
+            most = max(TASKS_PER_SLOT, TASKS_PER_SLOT * offered.now(request), ahead)
         return most
 
     return limit

@@ -10,6 +10,7 @@ import ray
 
 from actors import metrics
 from actors.connect import require
+from actors.nodes import SECONDS_BETWEEN_LOOKS, Resources, Waiting
 from actors.outcome import Attempt, Outcome, ShardError, WorkerLost, collect, counted, worked
 from actors.place import Place
 
@@ -31,6 +32,7 @@ def map_actors(
     gpus: float = 0,
     memory: int | None = None,
     retries: int = 3,
+    settings: str = "",
 ) -> Generator[Outcome[T, R], None, None]:
     """Handles every shard on a pool of actors and yields the outcomes as they finish.
 
@@ -52,19 +54,21 @@ def map_actors(
         gpus: of each actor; fractions share one.
         memory: bytes reserved for each actor; None reserves nothing.
         retries: of a shard or a factory whose actor died; nodes that go are counted apart.
+        settings: names of the settings that decide the resources, for the message where they can never be had.
 
     Raises:
-        ValueError: a number is out of range, or this machine can never offer the resources.
+        ValueError: a number is out of range, or the cluster can never offer the resources.
         RuntimeError: called outside `actors.connect.connect`.
     """
-    require(name, cpus=cpus, gpus=gpus, memory=memory)
+    require(name, cpus=cpus, gpus=gpus, memory=memory, settings=settings)
     if actors < 1:
         raise ValueError(f"{name}: actors is {actors}; allowed is 1 or more.")
     if retries < 0:
         raise ValueError(f"{name}: retries is {retries}; allowed is 0 or more.")
     options = {"num_cpus": cpus, "num_gpus": gpus, "memory": memory, "max_restarts": 0, "max_task_retries": 0}
+    request = {"CPU": cpus, "GPU": gpus, "memory": memory or 0}
     return _Pool(
-        ray.remote(_Actor).options(**options), factory, shards, min(actors, len(shards)), name, retries
+        ray.remote(_Actor).options(**options), factory, shards, min(actors, len(shards)), name, retries, request
     ).outcomes()
 
 
@@ -105,6 +109,7 @@ class _Pool(Generic[T, R]):
         size: int,
         name: str,
         retries: int,
+        request: Resources,
     ) -> None:
         self._actor = actor
         self._factory = ray.put(factory)
@@ -112,16 +117,20 @@ class _Pool(Generic[T, R]):
         self._size = size
         self._name = name
         self._retries = retries
+        self._request = request
         self._slots: list[_Slot[T]] = []
 
     def outcomes(self) -> Generator[Outcome[T, R], None, None]:
+        waiting = Waiting(self._name, self._request)
         try:
             for _ in range(self._size):
                 self._slots.append(self._open(Attempt(None)))
             while self._queue or any(slot.running for slot in self._slots):
                 self._feed()
                 calls = {call: slot for slot in self._slots for call in (*slot.running, slot.starting) if call}
-                (call,), _ = ray.wait(list(calls), num_returns=1)
+                while not (ready := ray.wait(list(calls), num_returns=1, timeout=SECONDS_BETWEEN_LOOKS)[0]):
+                    waiting.look()
+                (call,) = ready
                 slot = calls.pop(call)
                 yield from (self._started if call == slot.starting else self._handled)(slot, call)
         finally:

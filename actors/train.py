@@ -31,6 +31,9 @@ from ray.train.v2.api.exceptions import WorkerGroupError
 from ray.util.queue import Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from actors.connect import require
+from actors.nodes import Waiting
+
 Loop = Callable[[dict[str, Any], "Context"], Any]
 OnReport = Callable[[dict[str, Any]], None]
 
@@ -122,6 +125,7 @@ def run_training(
     use_gpu: bool = False,
     max_failures: int = 3,
     on_report: OnReport | None = None,
+    settings: str = "",
 ) -> Any:
     """Run a loop on every rank and return what rank 0 returned.
 
@@ -144,15 +148,19 @@ def run_training(
         How many times a dead rank is replaced.
     on_report
         Called in this thread with each report of rank 0; after a restart an epoch may come twice.
+    settings
+        Names of the settings that decide what the ranks hold, for the message where it can never be had.
 
     Raises
     ------
     TrainingError
         Where the loop raised, ranks died more often than allowed, or could not be started.
     ValueError
-        For a storage that other processes cannot see, such as ``memory://``.
+        For a storage that other processes cannot see, such as ``memory://``, and where the cluster can never hold all
+        ranks at once.
     """
     filesystem, path = _storage(storage_url)
+    require("training", cpus=cpus_per_worker, gpus=int(use_gpu), workers=workers, settings=settings)
     resources = {"CPU": cpus_per_worker, **({"GPU": 1} if use_gpu else {})}
     with _environment(_ENVIRONMENT), _queue(on_report) as reports:
         failures = 0
@@ -172,7 +180,7 @@ def run_training(
                     logging_config=LoggingConfig(log_level="CRITICAL"),
                 ),
             )
-            result, error = _fit(trainer, reports, on_report)
+            result, error = _fit(trainer, reports, on_report, Waiting("training", resources, workers))
             if error is None:
                 return result
             if failures == max_failures or not _is_retryable(error):
@@ -197,7 +205,7 @@ def _on_rank(loop: Loop, reports: Queue | None) -> Callable[[dict[str, Any]], An
 
 
 def _fit(
-    trainer: DataParallelTrainer, reports: Queue | None, on_report: OnReport | None
+    trainer: DataParallelTrainer, reports: Queue | None, on_report: OnReport | None, waiting: Waiting
 ) -> tuple[Any, Exception | None]:
     """Run a trainer to its end, passing reports on meanwhile; give rank 0's result or the error.
 
@@ -215,6 +223,7 @@ def _fit(
     thread.start()
     while thread.is_alive():
         thread.join(_POLL_SECONDS)
+        waiting.look()
         if reports is None or on_report is None:
             continue
         # a lost queue costs the progress, not the training

@@ -20,6 +20,7 @@ from ray.tune.callback import Callback
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
 from actors.connect import require
+from actors.nodes import Waiting
 from actors.progress import Progress
 from actors.trials import (
     Book,
@@ -66,6 +67,10 @@ class Resources:
         that it starts takes a hundredth of one.
     concurrent
         Trials at a time, at most; None for as many as there is room for.
+    ranks, rank_cpus, rank_gpus
+        Ranks that each trial starts, and what each of them holds; 0 where a trial trains in its own process.
+    settings
+        Names of the settings that decide all this, for the message where it can never be had.
     reuse
         Whether a process serves one trial after another, which saves 2 s each. Not to be had where a trial starts
         threads or processes that outlive a stop.
@@ -75,6 +80,10 @@ class Resources:
     gpus: float = 0
     concurrent: int | None = None
     reuse: bool = True
+    ranks: int = 0
+    rank_cpus: float = 1
+    rank_gpus: float = 0
+    settings: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,7 +110,7 @@ def run_hyperband(study: Study, resources: Resources, *, iterations: int = 1, na
     HyperbandError, SearchError
         For epochs and a factor that make no brackets, or a space with too few configurations.
     ValueError
-        If a trial asks for more than this machine has.
+        If a trial asks for more than the cluster can ever have.
     """
     made = hyperband.brackets(study.epochs, study.factor)
     each = sum(bracket.rungs[0].trials for bracket in made)
@@ -171,7 +180,7 @@ def run_asha(study: Study, resources: Resources, *, trials: int, name: str = "tu
     TuningError
         If every trial failed.
     ValueError
-        If `trials` is below 1, or a trial asks for more than this machine has.
+        If `trials` is below 1, or a trial asks for more than the cluster can ever have.
     """
     if trials < 1:
         raise ValueError(f"{name}: {trials} trials are asked for; allowed: 1 or more")
@@ -199,7 +208,11 @@ def _fit(
     watch: "_Watch",
 ) -> dict[int, str]:
     """Run Ray Tune; give, by number, what became of trials whose processes were lost."""
-    require("tune", cpus=resources.cpus, gpus=resources.gpus)
+    require("tune", cpus=resources.cpus, gpus=resources.gpus, settings=resources.settings)
+    if resources.ranks:
+        cpus, gpus = resources.rank_cpus, resources.rank_gpus
+        require("tune", cpus=cpus, gpus=gpus, workers=resources.ranks, settings=resources.settings)
+    watch.waiting = Waiting("tune", {"CPU": resources.cpus, "GPU": resources.gpus})
     held = {"cpu": resources.cpus, **({"gpu": resources.gpus} if resources.gpus else {})}
     directory = tempfile.mkdtemp(prefix="assay-tune-")
     try:
@@ -300,6 +313,13 @@ class _Watch(Callback, ABC):  # type: ignore[misc]
     def __init__(self, study: Study, book: Book, progress: Progress) -> None:
         self.study, self.book, self.progress = study, book, progress
         self.best = float("-inf")
+        self.waiting: Waiting | None = None
+
+    def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
+        """Say what trials wait for; called several times a second."""
+        del iteration, trials, info
+        if self.waiting is not None:
+            self.waiting.look()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave nothing for Ray Tune's snapshots: they are never read, and a terminal cannot be pickled."""

@@ -217,8 +217,8 @@ class Train(Section):
 class Predict(Section):
     """How the model is applied."""
 
-    actors: Count = 1
-    """Model-holding actors at work side by side."""
+    actors: int | None = Field(default=None, ge=1)
+    """Model-holding actors at work side by side; None: as many as there are cores and memory for."""
     batch: Count = 8192
     """Windows in a batch."""
     threshold: float | None = Field(default=None, gt=0)

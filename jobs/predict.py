@@ -113,14 +113,20 @@ def through_actors(
     **_: Any,
 ) -> Iterator[Outcome[list[Item], Receipt]]:
     """Spread shards over actors, each of which loads the model once."""
-    settings = shared.context.config
+    settings, workers = shared.context.config, shared.context.workers
+    threads = min(settings.train.threads, workers)
+    actors = settings.predict.actors or max(1, workers // threads)
     yield from map_actors(
         functools.partial(loaded, function, shared),
         shards,
         name=name,
-        actors=settings.predict.actors,
-        cpus=max(1, shared.context.workers // settings.predict.actors),
+        actors=actors,
+        # as many as the model's threads: a share of all CPUs may be more than any node of a cluster has
+        cpus=min(threads, max(1, workers // actors)),
+        # of several, only those that there is memory for are started
+        memory=int(shared.stage.rate.memory) if actors > 1 else None,
         gpus=1 if settings.train.gpu else 0,
+        settings="train.threads, train.gpu",
     )
 
 

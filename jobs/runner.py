@@ -141,7 +141,7 @@ def execute(job: ModuleType, config: RunConfig) -> int:
     write_config(store, config.run, config.model_dump(mode="json", by_alias=True))
     # a trial that is stopped leaves ranks of its own behind, which Ray finds by way of its dashboard alone
     with connect(config.address, config.workers, dashboard=config.tune.workers > 1) as cluster:
-        context = Context(config, store, workers=max(1, int(cluster.cpus)))
+        context = Context(config, store, workers=max(1, int(cluster.most_cpus)))
         with told(partial(keep, context)), of_run(config.run):
             failures = job.run(context).failures
     for row in failures[:10]:

@@ -70,8 +70,8 @@ class AllFailedError(ValueError):
 class Context:
     """What a shard needs wherever it runs.
 
-    ``workers`` is how many tasks run side by side: it sizes shards and never changes a result. Where ``planned`` is
-    set, a stage that is not up to date raises `NotDone` in place of being done.
+    ``workers`` is how many tasks may come to run side by side: it sizes shards and never changes a result. Where
+    ``planned`` is set, a stage that is not up to date raises `NotDone` in place of being done.
     """
 
     config: RunConfig

@@ -272,6 +272,7 @@ def _train(context: Context, identity: str, tickers: list[str]) -> dict[str, Any
             name=identity[:16],
             cpus_per_worker=min(settings.threads, max(1, context.workers // settings.workers)),
             use_gpu=settings.gpu,
+            settings="train.workers, train.threads, train.gpu",
             on_report=lambda metrics: progress.advance(
                 note=f"validation loss {metrics['validation_loss']:.4f}, macro-F1 {metrics['macro_f1']:.3f}"
             ),

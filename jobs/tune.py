@@ -167,6 +167,10 @@ def _tuned(context: Context, study: Study) -> list[Result]:
         gpus=settings.gpus if alone else 0,
         concurrent=settings.concurrent if alone else settings.concurrent or 1,
         reuse=alone,
+        ranks=0 if alone else settings.workers,
+        rank_cpus=_cpus(context),
+        rank_gpus=int(settings.gpus > 0),
+        settings="tune.workers, tune.gpus, train.threads",
     )
     if settings.algorithm == "hyperband":
         return run_hyperband(study, resources, iterations=settings.iterations, name=STAGE.name)

@@ -69,7 +69,7 @@ def test_closing_the_generator_ends_the_actors(tmp_path: Path) -> None:
     ("argument", "message"),
     [
         ({"actors": 0}, "pool: actors is 0"),
-        ({"actors": 1, "gpus": 1}, "pool: a worker asks for 1 GPU, but this machine's Ray has 0 in all"),
+        ({"actors": 1, "gpus": 1}, "pool: a worker asks for 1 CPU, 1 GPU, but this machine's Ray has 4 CPU, 0 GPU"),
         ({"actors": 1, "retries": -1}, "pool: retries is -1"),
     ],
 )

@@ -7,6 +7,8 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from actors.connect import require
+from actors.nodes import ResourcesError
 from tests.training.small_network import Arrays, same, train_network
 
 pytestmark = [pytest.mark.ray]
@@ -53,6 +55,20 @@ def test_a_node_is_lost_and_the_run_ends_with_the_undisturbed_weights(
     assert result["losses"] == undisturbed[0]["losses"]
     assert same(weights, undisturbed[1])
     assert epochs[-1] == 4
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"cpus": 1, "gpus": 1}, r"no node of this cluster has that: .* with 1 CPU, 0 GPU.*No autoscaler could start"),
+        ({"cpus": 1, "workers": 3}, "3 workers with 1 CPU each are needed at the same time, .* holds 2 at most"),
+    ],
+)
+def test_what_the_nodes_of_a_cluster_without_autoscaler_lack_is_refused(
+    nodes: Cluster, asked: dict[str, int], message: str
+) -> None:
+    with pytest.raises(ResourcesError, match=message):
+        require("train", **asked)
 
 
 def wait(happened: Callable[[], bool]) -> None:
