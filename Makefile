@@ -6,6 +6,9 @@ STORE ?= store
 RUN ?= demo
 JOB ?= pipeline
 CONFIG ?=
+ADDRESS ?=
+# whether a variable was named on the command line; its default is the demo's
+given = $(filter command,$(origin $(1)))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format bench up submit down lock clean
@@ -40,12 +43,14 @@ format: setup  ## Rewrite the code in the project's format
 bench: setup  ## Run the quick benchmarks; the long ones are named in docs/benchmarks.md
 	for name in features windows; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
-up: setup  ## Start the cluster of cluster.yaml in the cloud
+up: setup  ## Start the cluster of cluster.yaml in the cloud, with this machine's token
+	@test -s $(HOME)/.ray/auth_token || $(BIN)/ray get-auth-token --generate >/dev/null
 	$(BIN)/ray up --yes cluster.yaml
 
-submit: setup  ## Submit a job to a running cluster: make submit JOB=pipeline CONFIG=run.toml
-	$(BIN)/ray job submit --working-dir . --runtime-env deploy/runtime_env.yaml -- \
-		python -m jobs.$(JOB) $(if $(CONFIG),--config $(CONFIG)) $(ARGS)
+# make itself ends with 2 whatever a job ends with; the command below, given by hand, ends with the job's own code
+submit: setup  ## Submit a job to a running cluster and follow it: make submit JOB=pipeline CONFIG=run.toml RUN=first
+	@$(BIN)/python -m jobs.submit $(JOB) $(if $(CONFIG),--config $(CONFIG)) $(if $(ADDRESS),--address $(ADDRESS)) \
+		$(if $(call given,STORE),--store $(STORE)) $(if $(call given,RUN),--run $(RUN)) $(ARGS)
 
 down: setup  ## Stop that cluster
 	$(BIN)/ray down --yes cluster.yaml

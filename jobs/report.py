@@ -5,7 +5,6 @@ python -m jobs.report --config run.toml --store URL --run NAME
 
 import datetime
 import importlib.metadata
-import json
 import shlex
 from dataclasses import asdict
 
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from jobs import market
+from jobs.flags import flags
 from jobs.gather import gather
 from jobs.shortlist import metrics_frame, trials_frame
 from jobs.stage import Context, FanOut, fan_out, require
@@ -116,9 +116,7 @@ def uncharged(context: Context, judged: Manifest) -> tuple[str, ...]:
 
 def command(context: Context) -> str:
     """The command that makes the run again, with the settings that differ from the defaults."""
-    given = context.config.model_dump(exclude_defaults=True, by_alias=True, mode="json")
-    flags = [f"--{name} {_shell(value)}" for name, value in _flat(given)]
-    return " ".join(["python -m jobs.pipeline", *flags])
+    return shlex.join(["python", "-m", "jobs.pipeline", *flags(context.config)])
 
 
 def rule(context: Context) -> str | None:
@@ -183,20 +181,6 @@ def label_balance(context: Context) -> pd.DataFrame:
 def failures_frame(pipeline: Manifest) -> pd.DataFrame:
     """Failures of all stages as a table."""
     return frame(FAILURES, [asdict(row) for row in pipeline.failures])
-
-
-def _flat(settings: dict[str, object], prefix: str = "") -> list[tuple[str, object]]:
-    pairs: list[tuple[str, object]] = []
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            pairs += _flat(value, f"{prefix}{name}.")
-        else:
-            pairs.append((prefix + name, value))
-    return pairs
-
-
-def _shell(value: object) -> str:
-    return shlex.quote(value if isinstance(value, str) else json.dumps(value))
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ import logging
 import pkgutil
 import sys
 import tomllib
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, CliSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -32,7 +33,7 @@ from storage.store import open_store
 
 # Modules of this folder that are no jobs of their own.
 SHARED = {
-    *("__main__", "compiled", "config", "dataset", "estimate", "exports", "gather", "market"),
+    *("__main__", "compiled", "config", "dataset", "estimate", "exports", "flags", "gather", "market"),
     *("own_signals", "rates", "rows", "rule_signals", "runner", "sessions", "shard_log", "sources", "stage"),
 }
 
@@ -80,12 +81,17 @@ def names() -> list[str]:
 
 def main(name: str, arguments: list[str] | None = None) -> None:
     """Run a job as a program: parse, connect, run, report errors, and exit."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # under ``python -m`` the job's own module is __main__; its classes must pickle by their real name
     job = importlib.import_module(f"jobs.{name}")
+    given = sys.argv[1:] if arguments is None else arguments
+    end(lambda: execute(job, parse(name, (job.__doc__ or "").strip(), given)))
+
+
+def end(program: Callable[[], int]) -> NoReturn:
+    """Run a program to its end: with the exit code that it returns, or that of the error which it has explained."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        config = parse(name, (job.__doc__ or "").strip(), sys.argv[1:] if arguments is None else arguments)
-        sys.exit(execute(job, config))
+        sys.exit(program())
     except KeyboardInterrupt:
         print("\nInterrupted. Run the same command again: what is done is not done twice.", file=sys.stderr)
         sys.exit(INTERRUPTED)
