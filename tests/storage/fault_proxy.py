@@ -16,7 +16,7 @@ import socketserver
 import struct
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
@@ -92,15 +92,20 @@ def always(fault: Fault, *operations: str) -> Plan:
     return lambda request: fault if not operations or request.operation in operations else None
 
 
-def first(fault: Fault, times: int, *operations: str) -> Plan:
-    """Do this to the first requests, or to the first of these operations."""
-    left, matches, lock = iter(range(times)), always(fault, *operations), threading.Lock()
+def in_turn(faults: Iterable[Fault], *operations: str) -> Plan:
+    """Do one after another to the first requests, or to the first of these operations."""
+    left, lock = iter(list(faults)), threading.Lock()
 
     def plan(request: Request) -> Fault | None:
         with lock:
-            return matches(request) if matches(request) and next(left, None) is not None else None
+            return next(left, None) if not operations or request.operation in operations else None
 
     return plan
+
+
+def first(fault: Fault, times: int, *operations: str) -> Plan:
+    """Do this to the first requests, or to the first of these operations."""
+    return in_turn([fault] * times, *operations)
 
 
 def share(faults: Mapping[Fault, float], seed: int) -> Plan:
@@ -161,8 +166,10 @@ class FaultProxy:
     def away(self) -> Iterator[None]:
         """Refuse connections, and break those that there are, as a server that is restarted."""
         self._stop()
-        yield
-        self._listen()
+        try:
+            yield
+        finally:
+            self._listen()
 
     def count(self, *operations: str) -> int:
         """How many requests of these operations came."""
