@@ -20,7 +20,18 @@ from actors.sharding import shards
 from jobs import market
 from jobs.dataset import load
 from jobs.rates import Meter, Rate
-from jobs.stage import Context, FanOut, Stage, require, require_training, stage_fingerprint, up_to_date, write_whole
+from jobs.stage import (
+    Context,
+    FanOut,
+    Stage,
+    no_store,
+    require,
+    require_training,
+    stage_fingerprint,
+    stop_without_store,
+    up_to_date,
+    write_whole,
+)
 from quant import baselines
 from quant import evaluation_tables as tables
 from quant.decision import CLASSES
@@ -135,6 +146,7 @@ def judge(task: Task, fan_out: FanOut) -> _Found:
         found.left_out = dict.fromkeys(FITTED, f"the fit part is that of run '{context.config.rejudge}'")
     values: dict[str, Any] = {}
     for outcome in fan_out(work, _pieces(task, fitted), name=STAGE.name, shared=task):
+        stop_without_store(outcome)
         shard: Shard = outcome.shard
         if shard.kind == "tickers":
             rows, failures = outcome.value if outcome.error is None else ([], _failures(outcome))
@@ -226,13 +238,16 @@ def pooled(task: Task) -> Labelled:
 
 def by_ticker(task: Task, tickers: tuple[str, ...]) -> tuple[list[tables.Row], list[Failure]]:
     """The model on each ticker by itself; one that fails costs no other."""
-    rows, failures = [], []
+    rows: list[tables.Row] = []
+    failures: list[Failure] = []
     for ticker in tickers:
         try:
             labels, times, given = windows_of(task, ticker)
             judged = Judged(labels, times, {CNN: given}, task.training_counts)
             rows.append(tables.ticker_row(ticker, judged, ticker in task.learned, **_bootstrap(task, times)))
         except Exception as error:  # whatever is wrong with one ticker is that ticker's failure
+            if no_store(error, failures):
+                raise
             failures.append(Failure(ticker, STAGE.name, type(error).__name__, str(error)))
     return rows, failures
 

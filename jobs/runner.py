@@ -29,6 +29,7 @@ from jobs.config import RunConfig
 from jobs.stage import Context, now
 from storage.errors import StoreError
 from storage.manifest import ProgressRecord, write_config, write_progress
+from storage.patience import hastily
 from storage.store import open_store
 
 # Modules of this folder that are no jobs of their own.
@@ -165,9 +166,10 @@ def execute(job: ModuleType, config: RunConfig) -> int:
 
 
 def keep(context: Context, snapshot: Snapshot) -> None:
-    """Keep how far a stage is in the store, for `jobs.status`; a store that refuses is no reason to stop."""
+    """Keep how far a stage is in the store, for `jobs.status`; a store that refuses is no reason to stop or wait."""
     try:
-        write_progress(context.store, context.run, ProgressRecord(**asdict(snapshot), updated=now()))
+        with hastily():
+            write_progress(context.store, context.run, ProgressRecord(**asdict(snapshot), updated=now()))
     except StoreError as error:
         logger.warning("progress is not kept: %s", error)
 

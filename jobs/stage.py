@@ -23,6 +23,7 @@ from jobs.config import RunConfig
 from jobs.rates import Meter, Rate
 from quant.schemas import Dataset
 from storage import layout
+from storage.errors import StoreUnavailableError
 from storage.hashing import combine, fingerprint
 from storage.manifest import (
     Failure,
@@ -160,6 +161,8 @@ def run_stage(
     ------
     AllFailedError
         If there were items and none came through.
+    StoreUnavailableError
+        If the store does not work any more; what was finished before is kept.
     """
     inputs = inputs_of(context, stage)
     identity = _fingerprint(stage, settings, inputs)
@@ -334,6 +337,8 @@ def run_shard(items: list[Item], job: ShardJob) -> Receipt:
                 for dataset, frame in produced.frames.items()
             }
         except Exception as error:  # whatever is wrong with one ticker is that ticker's failure
+            if no_store(error, failures):
+                raise
             failures.append(Failure(item.ticker, job.stage.name, type(error).__name__, str(error)))
         else:
             tables[item.ticker] = {name: TableResult(table.rows, table.hash) for name, table in written.items()}
@@ -343,6 +348,23 @@ def run_shard(items: list[Item], job: ShardJob) -> Receipt:
     write_receipt(job.context.store, job.context.run, receipt)
     shard_log.in_worker(job.context.run, receipt)
     return receipt
+
+
+def no_store(error: Exception, failures: Sequence[Failure]) -> bool:
+    """Whether a second ticker of a shard met a store that does not work: then no ticker is at fault, and all would."""
+    return isinstance(error, StoreUnavailableError) and any(f.error == type(error).__name__ for f in failures)
+
+
+def stop_without_store(outcome: Outcome[Any, Any]) -> None:
+    """End the run where a shard found that the store does not work: the others would only wait for it in their turn.
+
+    Raises
+    ------
+    StoreUnavailableError
+        With the words of the shard.
+    """
+    if outcome.error is not None and outcome.error.type_name == StoreUnavailableError.__name__:
+        raise StoreUnavailableError(outcome.error.message)
 
 
 def plain(value: Any) -> Any:
@@ -363,6 +385,7 @@ def _spread(job: ShardJob, items: Sequence[Item], fan_out: FanOut, before: int) 
     receipts = []
     with Progress(len(items), name, before=before, weight=sum(seconds)) as progress:
         for outcome in fan_out(run_shard, parts, name=name, shared=job, split=_singles):
+            stop_without_store(outcome)
             receipt = outcome.value or _lost(job, outcome)
             receipts.append(receipt)
             shard_log.in_driver(job.context.run, receipt, outcome)

@@ -14,21 +14,21 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from storage.entries import Entry, Unfinished
-from storage.errors import KeyMissing, StoreError
+from storage.errors import KeyMissing, StoreError, StoreUnavailableError, due
 from storage.keys import checked, checked_prefix, flaw
 from storage.local import LocalBackend
 from storage.memory import MemoryBackend
 from storage.meter import count
 from storage.urls import Location, parse
 
-__all__ = ["KeyMissing", "Store", "StoreError", "open_store"]
+__all__ = ["KeyMissing", "Store", "StoreError", "StoreUnavailableError", "open_store"]
 
 
 class Backend(Protocol):
     """Where the bytes rest.
 
     Methods raise FileNotFoundError where a key is missing, and otherwise an OSError whose text says what is
-    wrong and what to do. Listings come in any order.
+    wrong and what to do, a BackendUnavailableError where that holds for every key. Listings come in any order.
     """
 
     def read(self, key: str) -> bytes: ...
@@ -56,7 +56,8 @@ class Store:
     segments: ``runs/a`` holds ``runs/a/x`` and not ``runs/ab/x``.
 
     Every method raises ``StoreError`` where the key is not allowed, access is denied, the bucket is missing or
-    the disk refuses, in one paragraph that names the store, the key and what to do.
+    the disk refuses, in one paragraph that names the store, the key and what to do; ``StoreUnavailableError``, which is
+    one, where every other key would meet the same.
     """
 
     url: str
@@ -172,7 +173,7 @@ class Store:
                 f"the store {self.url} has no key {key!r}; list its keys, or run the stage that writes it"
             ) from error
         except OSError as error:
-            raise StoreError(f"cannot {action} {key!r} in the store {self.url}: {error}") from error
+            raise due(error)(f"cannot {action} {key!r} in the store {self.url}: {error}") from error
 
 
 def open_store(url: str) -> Store:

@@ -14,8 +14,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from moto.server import ThreadedMotoServer
-from s3fs import S3FileSystem
 
 from actors.connect import connect
 from jobs import pipeline
@@ -167,27 +165,6 @@ def test_an_unknown_ticker_among_the_signals_fails_alone(market: Path, signals: 
     assert [(failure.ticker, failure.stage) for failure in manifest.failures] == [("NOPEUSDT", "predict")]
     assert "no bars" in manifest.failures[0].message
     assert len(read_table(context.store, context.run, SHORTLIST)) == 4
-
-
-def test_a_run_on_s3_gives_the_same_result(
-    undisturbed: Context, market: Path, signals: Path, monkeypatch: pytest.MonkeyPatch
-):
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        _, port = server.get_host_and_port()
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }.items():
-            monkeypatch.setenv(name, value)
-        S3FileSystem(skip_instance_cache=True).mkdir("assay-runs")
-        context = make_context("s3://assay-runs/here", source=str(market), signals=str(signals), run="first")
-        assert run(context, 2).result_hash == result_hash(undisturbed)
-    finally:
-        server.stop()
 
 
 def test_changing_one_trade_changes_the_hash(undisturbed: Context):
