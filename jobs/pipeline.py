@@ -29,6 +29,9 @@ logger = logging.getLogger("assay")
 
 def run(context: Context) -> Manifest:
     """Run every stage that is not up to date; the result hash covers all tables that a verdict rests on."""
+    from jobs import plan  # which reads the path of this module
+
+    plan.announce(context)
     stages = path(context.config)
     manifests = {}
     for number, stage in enumerate(stages, start=1):

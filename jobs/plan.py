@@ -6,8 +6,9 @@ Nothing is run, and nothing written. Times are those of the rates in the code, c
 really cost in earlier runs of the store, on the machines described by the settings under `plan`: by default this one.
 """
 
+import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actors.progress import duration
 from actors.simulation import Machines, Span
@@ -25,6 +26,9 @@ NODE_BANDWIDTH = 600e6  # bytes a second
 STORE_REQUESTS = 3_500  # a second that S3 takes writes of one prefix
 LEAST_MEASURED = 2.0  # seconds of a stage from which a correction may be taken
 RUNS_LOOKED_AT = 5
+
+
+logger = logging.getLogger("assay")
 
 
 class PlanError(ValueError):
@@ -69,6 +73,30 @@ def look(context: Context) -> None:
     made = plan(context)
     print(text(context, made))
     refuse_what_cannot_fit(context.config, made)
+
+
+def announce(context: Context) -> None:
+    """Say in a line what a run that begins will take on the cores that it has, and warn where it may not fit."""
+    settings = context.config.plan.model_copy(update={"nodes": 1, "cpus": context.workers})
+    asked = replace(context, config=context.config.model_copy(update={"plan": settings}))
+    made = plan(asked)
+    left = [row for row in made.rows if row.done < 1]
+    if not left:
+        return
+    largest = max(left, key=lambda row: row.expected.memory).expected
+    logger.info(
+        "plan: %d of %d stages to do, %s tickers, %s bars %s, about %s on %d cores; a worker takes up to %s (%s). "
+        "`python -m jobs.plan` says more.",
+        len(left),
+        len(made.rows),
+        f"{made.tickers:,}",
+        f"{made.bars:,.0f}",
+        made.basis,
+        duration(made.seconds - CLUSTER_START),
+        context.workers,
+        size(largest.memory),
+        largest.name,
+    )
 
 
 def plan(context: Context) -> Plan:
