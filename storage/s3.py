@@ -4,8 +4,9 @@ Credentials, region and endpoint come from the standard AWS chain at the time of
 ``AWS_ENDPOINT_URL`` included, shared files, roles); the backend holds none, so a pickled one carries none.
 
 Every request is tried again by one loop, `storage.patience`; s3fs lends its connection and its event loop, and the
-retries of botocore are off. Neither of them tries again a body that broke off, single keys of a deletion, or by the
-clock; and two loops around each other multiply.
+retries of both s3fs and botocore are out of the way. botocore's know no body that broke off, those of s3fs no 502 and
+no refused connection, and neither single keys of a deletion, a send that stands still, or the clock; and loops
+around each other multiply.
 """
 
 import asyncio

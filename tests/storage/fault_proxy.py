@@ -77,6 +77,7 @@ DENIED = Fault("denied", "answer", 403, "AccessDenied")
 EXPIRED = Fault("expired", "answer", 400, "ExpiredToken")
 BAD_REQUEST = Fault("bad request", "answer", 400, "InvalidArgument")
 NO_BUCKET = Fault("no bucket", "answer", 404, "NoSuchBucket")
+NO_UPLOAD = Fault("no upload", "answer", 404, "NoSuchUpload")
 PARTLY_SLOW = Fault("slow for some keys", "partly", 200, "SlowDown")
 PARTLY_DENIED = Fault("denied for some keys", "partly", 200, "AccessDenied")
 

@@ -29,6 +29,7 @@ from tests.storage.fault_proxy import (
     INTERNAL,
     LOST,
     NO_BUCKET,
+    NO_UPLOAD,
     PARTLY_DENIED,
     PARTLY_SLOW,
     PASSING,
@@ -36,6 +37,7 @@ from tests.storage.fault_proxy import (
     RESET,
     SILENT,
     SLOW_DOWN,
+    Fault,
     FaultProxy,
     Request,
     always,
@@ -268,10 +270,12 @@ def test_an_upload_whose_parts_were_removed_is_begun_again(proxy: FaultProxy, st
     """By somebody's rule for old uploads, or because it was completed and the answer that said so was lost."""
     removed = []
 
-    def plan(request: Request) -> None:
-        if request.operation == "complete" and not removed:
-            removed.append(uploads(behind))
-            _abort_all(behind)
+    def plan(request: Request) -> Fault | None:
+        if request.operation != "complete" or removed:
+            return None
+        removed.append(uploads(behind))
+        _abort_all(behind)
+        return NO_UPLOAD  # moto has no such answer of its own
 
     proxy.plan = plan
     store.write("top", LARGE)
