@@ -23,6 +23,8 @@ COUNTERS = {
     "tickers_done": "Tickers that were handled, failed ones included.",
     "tickers_failed": "Tickers that failed.",
     "rows": "Rows of tables that shards wrote.",
+    "bytes_read": "Bytes that shards read from object storage.",
+    "bytes_written": "Bytes that shards wrote to object storage.",
 }
 
 

@@ -36,7 +36,8 @@ def in_driver(run: str, receipt: Receipt, outcome: Outcome[Any, Receipt]) -> Non
         logging.DEBUG if sys.stderr.isatty() else logging.INFO,
         line(run, receipt, outcome.place, outcome.error.type_name if outcome.error else None),
     )
-    metrics.count(receipt.stage, rows=rows(receipt))
+    usage = receipt.usage
+    metrics.count(receipt.stage, rows=rows(receipt), bytes_read=usage.bytes_read, bytes_written=usage.bytes_written)
 
 
 def line(run: str, receipt: Receipt, place: Place | None, error: str | None = None) -> str:
@@ -48,6 +49,7 @@ def line(run: str, receipt: Receipt, place: Place | None, error: str | None = No
         "count": len(receipt.tickers),
         "failed": len(receipt.failures),
         "rows": rows(receipt),
+        **{name: getattr(receipt.usage, name) for name in ("bytes_read", "bytes_written", "peak_bytes")},
         "seconds": None if place is None else round(place.seconds, 3),
         "attempt": None if place is None else place.attempt,
         "node": None if place is None else place.node,

@@ -209,9 +209,14 @@ def test_what_is_not_known_and_what_lies_outside_of_runs_is_never_touched(
     strange = ["elsewhere/x", "runs/first/notes.txt", "runs/no name/x", "runs/stray.json", "top"]
     for key in [*strange, layout.report("first"), layout.report("second")]:
         context.store.write(key, b"")
-    for name in ("first", "second"):
-        grow_old(context, name)
+    for folder in ("elsewhere", "runs", "runs/no name"):
+        Path(context.store.address(folder), ".0123456789abcdef.partial").write_bytes(b"half")
+    grow_old(context, "first")
+    moment = datetime.datetime.now().timestamp() - 30 * 86_400
+    for path in Path(context.store.address("runs")).rglob("*"):
+        os.utime(path, (moment, moment))
     assert pruned(context, "--prune.keep", "0", "--prune.delete") == 0
+    assert len(context.store.unfinished()) == 3
     assert "run 'first' stays: it holds 1 objects that are not known" in capsys.readouterr().out
     assert context.store.list() == sorted([*strange, layout.report("first")])
 
@@ -294,7 +299,8 @@ def test_a_run_that_comes_to_life_after_it_was_shown_stays(capsys: pytest.Captur
     (whole,) = [one for one in prune.planned(store, rules, later()).removals if one.kind == "run"]
     store.write(layout.table("first", "bars", "T0"), b"newer")
     before = store.list()
-    assert prune.remove(store, whole, rules).objects == 0
+    # not even where nothing but the change itself says that it lives
+    assert prune.remove(store, whole, replace(rules, quiet=datetime.timedelta(0))).objects == 0
     assert store.list() == before
     assert "run 'first' has changed since, and stays" in capsys.readouterr().out
 

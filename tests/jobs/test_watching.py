@@ -36,7 +36,11 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], s
 
 @pytest.mark.ray
 def test_the_counters_are_at_the_metrics_port_of_the_node(watched: tuple[dict[str, Any], str]):
-    assert watched[0]["metrics"] == EXPECTED
+    metrics = watched[0]["metrics"]
+    (line,) = watched[0]["worker"]
+    written = metrics.pop("ray_assay_bytes_written_total")
+    assert written == {"toy": json.loads(line)["bytes_written"]}
+    assert metrics == EXPECTED
 
 
 @pytest.mark.ray
@@ -45,6 +49,7 @@ def test_the_worker_writes_a_line_a_shard_into_ray_s_logs(watched: tuple[dict[st
     facts = json.loads(line)
     assert facts.pop("seconds") > 0
     assert facts.pop("pid") > 0
+    assert facts.pop("peak_bytes") > facts.pop("bytes_written") > facts.pop("bytes_read") == 0
     assert facts == {
         "run": "watched",
         "stage": "toy",

@@ -23,6 +23,7 @@ from tests.jobs.conftest import make_context
 STAGE = Stage("toy", 1, (), (LABELS,))
 TICKERS = ("A", "B", "币/USDT", "bad")
 SECONDS = 60.0
+BYTES = "ray_assay_bytes_written_total"
 EXPECTED = {
     "ray_assay_shards_done_total": {"toy": 1.0, "die": 4.0, "fails": 1.0},
     "ray_assay_shards_failed_total": {"fails": 1.0},
@@ -61,9 +62,13 @@ def scraped() -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for name, labels, value in re.findall(r"^(ray_assay_\w+)\{(.*)\} (\S+)$", text, re.MULTILINE):
         tags = dict(re.findall(r'(\w+)="([^"]*)"', labels))
-        if tags["run"] == "watched" and name in EXPECTED:
+        if tags["run"] == "watched" and name in {*EXPECTED, BYTES}:
             found.setdefault(name, {})[tags["stage"]] = float(value)
     return found
+
+
+def complete(metrics: dict[str, dict[str, float]]) -> bool:
+    return {name: values for name, values in metrics.items() if name != BYTES} == EXPECTED and BYTES in metrics
 
 
 def main() -> None:
@@ -71,7 +76,7 @@ def main() -> None:
     with connect("local", 2):
         worked(sys.argv[1], Path(sys.argv[2]))
         deadline = time.monotonic() + SECONDS
-        while (metrics := scraped()) != EXPECTED and time.monotonic() < deadline:
+        while not complete(metrics := scraped()) and time.monotonic() < deadline:
             time.sleep(0.1)
         logs = Path(ray._private.worker._global_node.get_logs_dir_path())
         lines = [line for path in logs.glob("assay-shards-*.log") for line in path.read_text("utf-8").splitlines()]
