@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import ray
 
 from actors.connect import require
-from actors.outcome import Attempt, Outcome, ShardError, WorkerLost, collect, guarded
+from actors.outcome import Attempt, Outcome, ShardError, WorkerLost, collect, first, guarded
 
 __all__ = ["Outcome", "ShardError", "fan_out"]
 
@@ -62,6 +62,7 @@ def fan_out(
     Raises:
         ValueError: a number is out of range, or this machine can never offer `cpus` or `memory`.
         RuntimeError: called outside `actors.connect.connect`.
+        ClusterLostError: while it runs, where the driver's own node is gone.
     """
     require(name, cpus=cpus, memory=memory)
     if in_flight is not None and in_flight < 1:
@@ -97,7 +98,7 @@ def _outcomes(
             while queue and len(running) < limit():
                 attempt = queue.popleft()
                 running[task.remote(common[0], attempt.shard, *common[1:])] = attempt
-            (reference,), _ = ray.wait(list(running), num_returns=1)
+            reference = first(list(running))
             attempt = running.pop(reference)
             try:
                 value, error = collect(reference)
