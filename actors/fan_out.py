@@ -12,7 +12,7 @@ import ray
 from actors import metrics
 from actors.connect import require
 from actors.nodes import SECONDS_BETWEEN_LOOKS, Resources, Waiting, offer
-from actors.outcome import Attempt, Outcome, ShardError, WorkerLost, collect, counted, worked
+from actors.outcome import Attempt, Outcome, ShardError, WorkerLost, collect, counted, first, worked
 from actors.place import Place
 
 __all__ = ["Outcome", "ShardError", "fan_out"]
@@ -65,6 +65,7 @@ def fan_out(
     Raises:
         ValueError: a number is out of range, or the cluster can never offer `cpus` or `memory`.
         RuntimeError: called outside `actors.connect.connect`.
+        ClusterLostError: while it runs, where the driver's own node is gone.
     """
     require(name, cpus=cpus, memory=memory)
     if in_flight is not None and in_flight < 1:
@@ -105,9 +106,7 @@ def _outcomes(
             while queue and len(running) < limit():
                 attempt = queue.popleft()
                 running[task.remote(common[0], attempt.number, attempt.shard, *common[1:])] = attempt
-            while not (ready := ray.wait(list(running), num_returns=1, timeout=SECONDS_BETWEEN_LOOKS)[0]):
-                waiting.look()
-            (reference,) = ready
+            reference = first(list(running), waiting.look)
             attempt = running.pop(reference)
             try:
                 value, error, place = collect(reference)

@@ -10,8 +10,8 @@ import ray
 
 from actors import metrics
 from actors.connect import require
-from actors.nodes import SECONDS_BETWEEN_LOOKS, Resources, Waiting
-from actors.outcome import Attempt, Outcome, ShardError, WorkerLost, collect, counted, worked
+from actors.nodes import Resources, Waiting
+from actors.outcome import Attempt, Outcome, ShardError, WorkerLost, collect, counted, first, worked
 from actors.place import Place
 
 T = TypeVar("T")
@@ -59,6 +59,7 @@ def map_actors(
     Raises:
         ValueError: a number is out of range, or the cluster can never offer the resources.
         RuntimeError: called outside `actors.connect.connect`.
+        ClusterLostError: while it runs, where the driver's own node is gone.
     """
     require(name, cpus=cpus, gpus=gpus, memory=memory, settings=settings)
     if actors < 1:
@@ -128,9 +129,7 @@ class _Pool(Generic[T, R]):
             while self._queue or any(slot.running for slot in self._slots):
                 self._feed()
                 calls = {call: slot for slot in self._slots for call in (*slot.running, slot.starting) if call}
-                while not (ready := ray.wait(list(calls), num_returns=1, timeout=SECONDS_BETWEEN_LOOKS)[0]):
-                    waiting.look()
-                (call,) = ready
+                call = first(list(calls), waiting.look)
                 slot = calls.pop(call)
                 yield from (self._started if call == slot.starting else self._handled)(slot, call)
         finally:

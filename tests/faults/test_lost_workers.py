@@ -1,0 +1,159 @@
+"""What a shard sees of machines that go, on several real Ray nodes; the driver is at a head that computes nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from actors import outcome
+from actors.fan_out import fan_out
+from actors.outcome import Outcome
+from actors.pool import map_actors
+from tests.conftest import ROOT
+from tests.faults import work
+from tests.faults.nodes import (
+    STORE,
+    add,
+    add_without_memory,
+    head,
+    joined,
+    raylet,
+    remove_all,
+    text,
+    vanish,
+    wait,
+)
+
+# Nodes are started by the thread of the test, as Ray demands; the driver's loop runs on another one.
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
+
+Spread = Callable[..., Iterator[Outcome[Any, Any]]]
+
+
+@pytest.fixture(scope="module")
+def bare() -> Iterator[Cluster]:
+    with head() as cluster, joined(cluster):
+        yield cluster
+
+
+@pytest.fixture
+def cluster(bare: Cluster) -> Iterator[Cluster]:
+    """A head alone, before and after each test."""
+    yield bare
+    remove_all(bare)
+
+
+def by_tasks(directory: Path, shards: list[int], retries: int) -> Iterator[Outcome[Any, Any]]:
+    return fan_out(work.wait_for_leave, shards, name="tasks", shared=directory, retries=retries)
+
+
+def by_actors(directory: Path, shards: list[int], retries: int) -> Iterator[Outcome[Any, Any]]:
+    return map_actors(partial(work.Waiter, directory), shards, name="pool", actors=1, retries=retries)
+
+
+def at(directory: Path, shard: object, times: int) -> list[str]:
+    """Node and process of the latest of so many executions of a shard, once that has begun."""
+    wait(lambda: text(directory / f"{shard}.at").count("\n") >= times)
+    return text(directory / f"{shard}.at").splitlines()[times - 1].split()
+
+
+def ended(outcomes: Iterator[Outcome[Any, Any]]) -> dict[Any, Outcome[Any, Any]]:
+    return {outcome.shard: outcome for outcome in outcomes}
+
+
+@pytest.mark.parametrize("spread", [by_tasks, by_actors])
+def test_machines_that_go_one_after_the_other_use_up_no_retries(
+    cluster: Cluster, tmp_path: Path, spread: Spread
+) -> None:
+    """A worker is told to end, as all are where a machine shuts down; then two nodes vanish. No crash is allowed."""
+    add(cluster)
+    with ThreadPoolExecutor(1) as driver:
+        running = driver.submit(lambda: ended(spread(tmp_path, [0, 1, 2], retries=0)))
+        try:
+            os.kill(int(at(tmp_path, 0, 1)[1]), signal.SIGTERM)
+            for count in (2, 3):
+                add(cluster)
+                (node,) = [node for node in cluster.worker_nodes if node.node_id == at(tmp_path, 0, count)[0]]
+                vanish(cluster, node)
+            at(tmp_path, 0, 4)
+        finally:
+            (tmp_path / "leave").touch()
+    assert {shard: outcome.value for shard, outcome in running.result().items()} == {0: 0, 1: 1, 2: 4}
+    assert text(tmp_path / "0.at").count("\n") == 4
+
+
+def test_only_what_uses_up_the_memory_fails_and_says_what_to_do(cluster: Cluster, tmp_path: Path) -> None:
+    """Ray's own memory monitor kills whatever is still at work when it looks."""
+    add_without_memory(cluster)
+    outcomes = fan_out(
+        work.never_end_with_poison,
+        [[4, 5, 6], [1, 2]],
+        name="hungry",
+        shared=tmp_path,
+        retries=1,
+        split=lambda shard: [[item] for item in shard],
+    )
+    found = {tuple(outcome.shard): outcome for outcome in outcomes}
+    assert {shard: outcome.value for shard, outcome in found.items()} == {
+        (1, 2): [1, 4], (4,): [16], (5,): None, (6,): [36],
+    }  # fmt: skip
+    error = found[5,].error
+    assert (error.kind, error.type_name) == ("system", "OutOfMemoryError")
+    assert error.message.startswith("out of memory: 1 worker(s) were killed due to the node running low on memory.")
+    assert error.message.endswith(outcome.MORE_ROOM)
+    assert [text(tmp_path / f"{shard}.at").count("\n") for shard in ("4-5-6", "5")] == [2, 2]
+
+
+def test_a_shard_gets_through_once_the_memory_is_free_again(cluster: Cluster, tmp_path: Path) -> None:
+    full = add_without_memory(cluster)
+    with ThreadPoolExecutor(1) as driver:
+        running = driver.submit(lambda: ended(by_tasks(tmp_path, [0, 1], retries=100)))
+        try:
+            at(tmp_path, 0, 2)  # it has been killed once
+            free = add(cluster)
+            vanish(cluster, full)
+            wait(lambda: text(tmp_path / "0.at").splitlines()[-1].split()[0] == free.node_id)
+        finally:
+            (tmp_path / "leave").touch()
+    assert {shard: outcome.value for shard, outcome in running.result().items()} == {0: 0, 1: 1}
+
+
+def test_shards_and_results_that_do_not_fit_the_object_stores_come_through(cluster: Cluster) -> None:
+    """What the caller holds on to is three times what a store takes; the rest of it is spilled to disk."""
+    add(cluster)
+    add(cluster)
+    size = STORE // 8
+    outcomes = list(fan_out(work.twice, [bytes([number]) * size for number in range(12)], name="large"))
+    assert sorted(outcome.value[0] for outcome in outcomes) == list(range(12))
+    assert all(outcome.value == outcome.shard * 2 for outcome in outcomes)
+
+
+@pytest.mark.parametrize("way", ["tasks", "actors"])
+def test_a_driver_that_has_lost_its_own_node_ends_and_blames_no_shard(tmp_path: Path, way: str) -> None:
+    """Each task would fail from then on, and an actor never come. Ray itself may be the one to end the driver."""
+    with head() as cluster:
+        add(cluster)
+        with subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.driving", way, cluster.address, str(tmp_path)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as driver:
+            _, worker = at(tmp_path, 0, 1)
+            os.kill(raylet(cluster.head_node), signal.SIGKILL)
+            os.kill(int(worker), signal.SIGKILL)  # what was leased before goes on without the head
+            outcomes, messages = driver.communicate(timeout=90)
+        remove_all(cluster)
+    assert driver.returncode == 1, messages
+    told = [line.split() for line in outcomes.splitlines() if line.startswith("outcome ")]
+    assert {error for _, _, error in told} <= {"None"}
+    assert len(told) < 6
