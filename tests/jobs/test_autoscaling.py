@@ -140,6 +140,7 @@ def test_shards_bring_nodes_and_say_what_they_wait_for(
 ) -> None:
     monkeypatch.setattr("actors.fan_out.SECONDS_BETWEEN_LOOKS", 0.1)
     monkeypatch.setattr("actors.nodes.SECONDS_BETWEEN_LOOKS", 0.1)
+    monkeypatch.setattr("actors.outcome.SECONDS_BETWEEN_LOOKS", 0.1)
     with caplog.at_level(logging.INFO, "assay"):
         outcomes = list(fan_out(here.meet, range(3), name="met", shared=(tmp_path, 3)))
     assert len({outcome.value for outcome in outcomes}) == 3  # nodes, since each shard waits for the others
