@@ -3,7 +3,7 @@
 The driver writes it by the logger ``assay.shard`` when the shard comes back: into the log of a job or a file, and on a
 terminal, where the progress bar says enough, at the level DEBUG only. The worker writes it when the shard is done, into
 ``assay-shards-PID.log`` in Ray's directory of logs on its node (``/tmp/ray/session_latest/logs``), beside the worker's
-other logs; Ray forwards those to the driver, and not this one, so that no line comes twice.
+other logs, with all of its tickers; Ray forwards those to the driver, and not this one, so that no line comes twice.
 """
 
 import json
@@ -16,6 +16,8 @@ from actors import metrics
 from actors.outcome import Outcome
 from actors.place import Place, here, worker_logs
 from storage.manifest import Receipt
+
+NAMED = 3  # tickers of a shard that the driver's line lists: it may have a thousand
 
 logger = logging.getLogger("assay.shard")
 
@@ -34,18 +36,21 @@ def in_driver(run: str, receipt: Receipt, outcome: Outcome[Any, Receipt]) -> Non
     """Write the line where the results are gathered, and count what the shard wrote."""
     logger.log(
         logging.DEBUG if sys.stderr.isatty() else logging.INFO,
-        line(run, receipt, outcome.place, outcome.error.type_name if outcome.error else None),
+        line(run, receipt, outcome.place, outcome.error.type_name if outcome.error else None, named=NAMED),
     )
     usage = receipt.usage
     metrics.count(receipt.stage, rows=rows(receipt), bytes_read=usage.bytes_read, bytes_written=usage.bytes_written)
 
 
-def line(run: str, receipt: Receipt, place: Place | None, error: str | None = None) -> str:
-    """The facts of a shard as one line of JSON; what is not known of a lost one is null."""
+def line(run: str, receipt: Receipt, place: Place | None, error: str | None = None, named: int | None = None) -> str:
+    """The facts of a shard as one line of JSON; what is not known of a lost one is null.
+
+    Of its tickers the first ``named`` are listed, all where that is None.
+    """
     facts = {
         "run": run,
         "stage": receipt.stage,
-        "tickers": receipt.tickers,
+        "tickers": receipt.tickers[:named],
         "count": len(receipt.tickers),
         "failed": len(receipt.failures),
         "rows": rows(receipt),
