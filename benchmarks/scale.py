@@ -242,8 +242,8 @@ CLUSTERS = """
 repetitions of both placebos); {read} read and {written} written. A worker holds {memory} at most, the sixteen of a node
 {room}. Simulated on nodes of `cluster.yaml` (16 cores, {price} $ an hour on demand; spot is about a third) that take
 {start:.0f} s to come, before S3: {round_trip:.0f} ms for an answer, {bandwidth} a second and node, {requests:,}
-requests a second over all. These four are assumptions; nobody ran this at a cloud. "Processors" is the good answer: more nodes
-would help.
+requests a second over all. These four are assumptions; nobody ran this at a cloud. "Processors" is the good answer:
+more nodes would help.
 
 ![time against nodes](scale.svg)
 """
