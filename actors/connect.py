@@ -38,6 +38,14 @@ LOCAL_CONSTANTS = {"ENABLE_RAY_CLUSTER": False, "RAY_ENABLE_UV_RUN_RUNTIME_ENV":
 log = logging.getLogger("assay")
 
 
+class AddressError(ValueError):
+    """An address at which no Ray cluster can be."""
+
+
+class ClusterConnectionError(ConnectionError):
+    """A cluster that cannot be reached, or does not let us in."""
+
+
 @dataclass(frozen=True)
 class Cluster:
     """What the work runs on: counts, `memory` in bytes that tasks may reserve, all as they were at the start.
@@ -68,8 +76,9 @@ def connect(address: str | None = None, cpus: int | None = None, *, dashboard: b
         dashboard: of a Ray started here. Trainers inside Ray Tune trials hang without it.
 
     Raises:
-        ValueError: an address or number of CPUs that is not allowed.
-        ConnectionError: the cluster cannot be reached or does not let us in.
+        AddressError: an address that is not allowed.
+        ValueError: a number of CPUs that is not allowed.
+        ClusterConnectionError: the cluster cannot be reached or does not let us in.
     """
     if ray.is_initialized():
         yield _describe(local=LOCAL_RESOURCE in ray.cluster_resources())
@@ -151,7 +160,7 @@ def _join(address: str, cpus: int | None) -> None:
     try:
         ray.init(address=address, logging_level=logging.ERROR, runtime_env=_runtime_environment(os.environ))
     except (ConnectionError, RuntimeError, RayError) as error:
-        raise ConnectionError(
+        raise ClusterConnectionError(
             f"The Ray cluster at {address!r} cannot be joined: {error} Check that it runs the same versions of Ray "
             "and Python, and that RAY_AUTH_MODE and the token are set as on the cluster; leave the address out to "
             "run on this machine."
@@ -162,7 +171,7 @@ def _probe(address: str) -> None:
     """Tries whether gRPC answers at the address: Ray itself would go on trying for minutes, without a word."""
     host, _, port = address.rpartition(":")
     if "://" in address or not host or not port.isdecimal():
-        raise ValueError(
+        raise AddressError(
             f"The Ray address is {address!r}; allowed are 'host:port' of a cluster's head, 'auto' and 'local'. For "
             "an http:// or ray:// address, submit the job instead: `ray job submit`."
         )
@@ -173,7 +182,7 @@ def _probe(address: str) -> None:
                 if connection.recv(4, socket.MSG_WAITALL)[3:] != HTTP2_SETTINGS_TYPE:
                     raise ConnectionError("something other than Ray listens there; Ray's own port is often 6379")
     except (OSError, OverflowError) as error:
-        raise ConnectionError(
+        raise ClusterConnectionError(
             f"No Ray cluster answers at {address!r}: {error}. Check the address and that the cluster runs, or leave "
             "the address out to run on this machine."
         ) from error

@@ -19,7 +19,13 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from pydantic import BaseModel, ValidationError
-from pydantic_settings import BaseSettings, CliSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    CliSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 import jobs
 from actors.connect import connect
@@ -131,6 +137,11 @@ def parse(name: str, summary: str, arguments: list[str]) -> RunConfig:
         flags = Flags(_cli_settings_source=source(parsed_args=known), **values)
     except ValidationError as error:
         raise ConfigError(_explain(error, known.config)) from None
+    except SettingsError as error:
+        field, _, complaint = str(error).removeprefix("Parsing error encountered for ").partition(": ")
+        raise ConfigError(
+            f"--{field} is no list or table as JSON writes it ({complaint}); allowed is, for example, '[1, 2]'."
+        ) from None
     return RunConfig.model_validate(flags.model_dump(by_alias=True))
 
 

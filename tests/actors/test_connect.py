@@ -102,7 +102,7 @@ def test_an_address_where_something_else_listens_is_named() -> None:
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:8265", "ray://head:10001", "head", "head:", ":6379"])
 def test_an_address_of_another_form_is_refused(address: str) -> None:
-    assert f"ValueError: The Ray address is '{address}'; allowed are 'host:port'" in drive("join", address).stderr
+    assert f"AddressError: The Ray address is '{address}'; allowed are 'host:port'" in drive("join", address).stderr
 
 
 def test_outside_connect_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:

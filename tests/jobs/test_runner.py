@@ -65,6 +65,22 @@ def test_a_missing_file_and_an_unknown_flag_are_explained(tmp_path: Path):
         parse("ingest", "", ["--labels.tke", "0.01"])
 
 
+def test_a_list_that_is_none_is_explained():
+    with pytest.raises(ConfigError, match=r"--search\.stop_loss is no list or table as JSON writes it"):
+        parse("search", "", ["--search.stop_loss", "[0.1"])
+
+
+def test_a_cluster_that_is_not_there_ends_with_code_2_and_one_paragraph(capsys: pytest.CaptureFixture[str]):
+    for address, complaint in (
+        ("head", "AddressError: The Ray address is 'head'"),
+        ("127.0.0.1:1", "ClusterConnectionError: No Ray cluster answers at '127.0.0.1:1'"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main("ingest", ["--store", "memory://nowhere", "--address", address])
+        assert caught.value.code == 2
+        assert complaint in capsys.readouterr().err
+
+
 def test_refused_input_ends_with_code_2_and_one_paragraph(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
         main("features", ["--store", str(tmp_path), "--run", "absent/run"])
