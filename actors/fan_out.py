@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import ray
 
 from actors.connect import require
-from actors.outcome import Attempt, Outcome, ShardError, WorkerLost, collect, first, guarded
+from actors.outcome import Attempt, Outcome, ShardError, WorkerLost, collect, guarded
 
 __all__ = ["Outcome", "ShardError", "fan_out"]
 
@@ -98,7 +98,7 @@ def _outcomes(
             while queue and len(running) < limit():
                 attempt = queue.popleft()
                 running[task.remote(common[0], attempt.shard, *common[1:])] = attempt
-            reference = first(list(running))
+            (reference,), _ = ray.wait(list(running), num_returns=1)
             attempt = running.pop(reference)
             try:
                 value, error = collect(reference)

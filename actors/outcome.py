@@ -2,11 +2,11 @@
 
 A bug is an exception that the shard's own code raised; it would come again, so it is never retried. A system
 failure is a worker, an actor or a node that died under the shard; it says little about the shard, so it is retried.
-A driver whose own node is gone ends: whatever it asked for from then on would fail, or never come.
+A driver whose own node is gone ends: every task that it asked for from then on would fail.
 """
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar
 
@@ -27,7 +27,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 NODE_LOSSES = 20  # a spot node that goes is nobody's fault, but a shard that takes every node down must end
-SECONDS_BETWEEN_LOOKS = 10.0  # at whether the driver's own node is still there
 TERMINATED = "ray_terminate_msg"  # what Ray adds to the SystemExit that it raises in a worker on SIGTERM
 NODE_DIED = "its node has died"  # how Ray says of an actor that it went with its node, where nobody drained that
 MORE_ROOM = "run fewer workers side by side, reserve more memory for each of them, or use nodes with more memory"
@@ -96,21 +95,6 @@ def guarded(function: Callable[..., R], *arguments: Any) -> tuple[R | None, Shar
         return None, ShardError("bug", type(error).__name__, str(error), traceback.format_exc())
 
 
-def first(references: Sequence["ray.ObjectRef[Any]"]) -> "ray.ObjectRef[Any]":
-    """Waits for one of the results and returns its reference.
-
-    Raises:
-        ClusterLostError: the driver's own node is gone.
-    """
-    while True:
-        ready, _ = ray.wait(list(references), num_returns=1, timeout=SECONDS_BETWEEN_LOOKS)
-        if ready:
-            return ready[0]
-        own = ray.get_runtime_context().get_node_id()
-        if any(node["NodeID"] == own and not node["Alive"] for node in ray.nodes()):
-            raise _cut_off()
-
-
 def collect(reference: "ray.ObjectRef[Any]") -> tuple[Any, ShardError | None]:
     """Fetches what `guarded` returned on the worker.
 
@@ -124,7 +108,10 @@ def collect(reference: "ray.ObjectRef[Any]") -> tuple[Any, ShardError | None]:
         cause = failure.cause
         return None, ShardError("bug", type(cause).__name__, str(cause), str(failure))
     except LocalRayletDiedError as failure:  # every task from here on would end so
-        raise _cut_off() from failure
+        raise ClusterLostError(
+            "The Ray node that the driver belongs to is gone, and with it the way to the cluster. What is done is in "
+            "the store: start the cluster again and run the same command there."
+        ) from failure
     except RayError as failure:
         text = str(failure).strip()
         raise WorkerLost(
@@ -154,10 +141,3 @@ def _message(failure: RayError, text: str) -> str:
     if isinstance(failure, WorkerCrashedError):
         return f"{summary} If the operating system killed it for memory: {MORE_ROOM}"
     return summary
-
-
-def _cut_off() -> ClusterLostError:
-    return ClusterLostError(
-        "The Ray node that the driver belongs to is gone, and with it the way to the cluster. What is done is in the "
-        "store: start the cluster again and run the same command there."
-    )

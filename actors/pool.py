@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import ray
 
 from actors.connect import require
-from actors.outcome import Attempt, Outcome, ShardError, WorkerLost, collect, first, guarded
+from actors.outcome import Attempt, Outcome, ShardError, WorkerLost, collect, guarded
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -54,7 +54,6 @@ def map_actors(
     Raises:
         ValueError: a number is out of range, or this machine can never offer the resources.
         RuntimeError: called outside `actors.connect.connect`.
-        ClusterLostError: while it runs, where the driver's own node is gone.
     """
     require(name, cpus=cpus, gpus=gpus, memory=memory)
     if actors < 1:
@@ -120,7 +119,7 @@ class _Pool(Generic[T, R]):
             while self._queue or any(slot.running for slot in self._slots):
                 self._feed()
                 calls = {call: slot for slot in self._slots for call in (*slot.running, slot.starting) if call}
-                call = first(list(calls))
+                (call,), _ = ray.wait(list(calls), num_returns=1)
                 slot = calls.pop(call)
                 yield from (self._started if call == slot.starting else self._handled)(slot, call)
         finally:
