@@ -2,7 +2,7 @@
 
 A bug is an exception that the shard's own code raised; it would come again, so it is never retried. A system
 failure is a worker, an actor or a node that died under the shard; it says little about the shard, so it is retried.
-A driver whose own node is gone ends: whatever it asked for from then on would fail, or never come.
+A driver whose own node is gone ends: every task that it asked for from then on would fail.
 """
 
 import traceback
@@ -115,18 +115,11 @@ def worked(number: int, function: Callable[..., R], *arguments: Any) -> tuple[R 
 
 
 def first(references: Sequence["ray.ObjectRef[Any]"], look: Callable[[], None]) -> "ray.ObjectRef[Any]":
-    """Waits for one of the results and returns its reference, calling `look` now and then meanwhile.
-
-    Raises:
-        ClusterLostError: the driver's own node is gone.
-    """
+    """Waits for one of the results and returns its reference, calling `look` now and then meanwhile."""
     while True:
         ready, _ = ray.wait(list(references), num_returns=1, timeout=SECONDS_BETWEEN_LOOKS)
         if ready:
             return ready[0]
-        own = ray.get_runtime_context().get_node_id()
-        if any(node["NodeID"] == own and not node["Alive"] for node in ray.nodes()):
-            raise _cut_off()
         look()
 
 
@@ -143,7 +136,10 @@ def collect(reference: "ray.ObjectRef[Any]") -> tuple[Any, ShardError | None, Pl
         cause = failure.cause
         return None, ShardError("bug", type(cause).__name__, str(cause), str(failure)), None
     except LocalRayletDiedError as failure:  # every task from here on would end so
-        raise _cut_off() from failure
+        raise ClusterLostError(
+            "The Ray node that the driver belongs to is gone, and with it the way to the cluster. What is done is in "
+            "the store: start the cluster again and run the same command there."
+        ) from failure
     except RayError as failure:
         text = str(failure).strip()
         raise WorkerLost(
@@ -181,10 +177,3 @@ def _message(failure: RayError, text: str) -> str:
     if isinstance(failure, WorkerCrashedError):
         return f"{summary} If the operating system killed it for memory: {MORE_ROOM}"
     return summary
-
-
-def _cut_off() -> ClusterLostError:
-    return ClusterLostError(
-        "The Ray node that the driver belongs to is gone, and with it the way to the cluster. What is done is in the "
-        "store: start the cluster again and run the same command there."
-    )

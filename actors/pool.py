@@ -59,7 +59,6 @@ def map_actors(
     Raises:
         ValueError: a number is out of range, or the cluster can never offer the resources.
         RuntimeError: called outside `actors.connect.connect`.
-        ClusterLostError: while it runs, where the driver's own node is gone.
     """
     require(name, cpus=cpus, gpus=gpus, memory=memory, settings=settings)
     if actors < 1:

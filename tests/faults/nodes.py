@@ -26,7 +26,7 @@ SYSTEM = {
 
 
 @contextmanager
-def head(cpus: int = 0) -> Iterator[Cluster]:
+def head(cpus: int = 0, **system: Any) -> Iterator[Cluster]:
     """A head that computes nothing, unless it is given processors."""
     cluster = Cluster(
         initialize_head=True,
@@ -34,7 +34,7 @@ def head(cpus: int = 0) -> Iterator[Cluster]:
             "num_cpus": cpus,
             "include_dashboard": False,
             "object_store_memory": STORE,
-            "_system_config": SYSTEM,
+            "_system_config": SYSTEM | system,
         },
     )
     try:
