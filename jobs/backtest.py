@@ -20,7 +20,14 @@ from quant.splits import Part
 from quant.statistics import Floats
 from storage.manifest import Manifest
 
-STAGE = Stage("backtest", 2, ("ingest", "predict", "search"), (TRADES, METRICS, EQUITY), seconds_per_row=2e-5)
+STAGE = Stage(
+    "backtest",
+    2,
+    ("ingest", "predict", "search"),
+    (TRADES, METRICS, EQUITY),
+    seconds_per_row=2e-5,
+    seconds_per_ticker=0.03,
+)
 BOOTSTRAP_SEED = 7
 
 

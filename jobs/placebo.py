@@ -16,7 +16,7 @@ from quant.schemas import PLACEBOS, frame
 from quant.splits import Part
 from storage.manifest import Manifest
 
-STAGE = Stage("placebo", 1, ("ingest", "predict"), (PLACEBOS,), seconds_per_row=2e-5)
+STAGE = Stage("placebo", 1, ("ingest", "predict"), (PLACEBOS,), seconds_per_row=2e-5, seconds_per_ticker=0.05)
 KINDS = ("shuffled", "walk")
 # what the shortlist needs of each search, kept in the manifest so that it needs no round trip a ticker
 KEPT = (

@@ -26,7 +26,7 @@ from quant.tuning import Goal, Tuned
 from storage.manifest import Manifest
 from storage.tables import read_table
 
-STAGE = Stage("search", 4, ("ingest", "predict"), (TRIALS, FOLDS), seconds_per_row=1e-6)
+STAGE = Stage("search", 4, ("ingest", "predict"), (TRIALS, FOLDS), seconds_per_row=1e-6, seconds_per_ticker=0.03)
 STATISTICS = 6e-9  # seconds a bar and trial
 TUNED_BEFORE = 0.4  # share of the choose part that comes before the first test of the walk-forward
 

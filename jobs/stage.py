@@ -78,8 +78,9 @@ class Stage:
         Stages whose manifests must exist, and whose results enter the fingerprint.
     outputs
         Datasets that the stage writes for every ticker.
-    seconds_per_row
-        Measured cost of a row of a ticker, from which shards are sized.
+    seconds_per_row, seconds_per_ticker
+        Measured cost of a row of a ticker, and of a ticker however few rows it has (tables are read and written, each
+        reaching the disk), from which shards are sized.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Stage:
     inputs: tuple[str, ...]
     outputs: tuple[Dataset, ...]
     seconds_per_row: float = 2e-6
+    seconds_per_ticker: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -300,8 +302,8 @@ def plain(value: Any) -> Any:
 
 def _spread(job: ShardJob, items: Sequence[Item], fan_out: FanOut, before: int) -> list[Receipt]:
     name = job.stage.name
-    weights = [item.weight for item in items]
-    parts = shards(list(items), weights, workers=job.context.workers, seconds_per_weight=job.stage.seconds_per_row)
+    seconds = [job.stage.seconds_per_ticker + job.stage.seconds_per_row * item.weight for item in items]
+    parts = shards(list(items), seconds, workers=job.context.workers, seconds_per_weight=1.0)
     receipts = []
     with Progress(len(items), name, before=before) as progress:
         for outcome in fan_out(run_shard, parts, name=name, shared=job, split=_singles):
