@@ -29,14 +29,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs import runner
+from actors.sharding import shards
+from jobs import gather, runner, stage
 from storage.local import LocalBackend
 
 MOST_DRIVER_GB = 1.5
 MOST_RATIO = 1.5
 LARGEST_REPORT_MB = 20
 MARK = "measured: "
-METHODS = ("read", "open", "write", "exists", "stamp", "names", "stamps", "folders", "delete", "delete_prefix")
+WARM = 8  # tickers of a market that goes first
+# not "stamp": the listing of a directory looks at each file of it, which is no request of its own where the store is S3
+METHODS = ("read", "open", "write", "exists", "names", "stamps", "folders", "delete", "delete_prefix")
 SETTINGS = (
     *("--split.fit", "0.1", "--split.validate", "0.1", "--split.choose", "0.4", "--split.judge", "0.4"),
     *("--split.embargo", "5", "--placebo.repetitions", "0", "--search.minimum_trades", "5"),
@@ -90,6 +93,7 @@ class Watch(logging.Filter):
         self.seconds: dict[str, float] = {}
         self.peaks: dict[str, float] = {}
         self.requests: dict[str, Counter[str]] = {}
+        self.tasks: Counter[str] = Counter()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Note the beginning and the end of a stage; every line passes."""
@@ -116,6 +120,12 @@ class Watch(logging.Filter):
 
         return call
 
+    def tasked(self, *arguments: Any, **options: Any) -> list[list[Any]]:
+        """Shards as `actors.sharding` makes them, counted as the tasks of the stage."""
+        found: list[list[Any]] = shards(*arguments, **options)
+        self.tasks[self.stage] += len(found)
+        return found
+
 
 def peak() -> float:
     """Largest resident size of this process since the peak was last set back, in MB."""
@@ -129,13 +139,14 @@ def drive(job: str, arguments: list[str]) -> None:
     logging.getLogger("assay").addFilter(watch)
     for kind in METHODS:
         setattr(LocalBackend, kind, watch.counted(kind, getattr(LocalBackend, kind)))
+    stage.shards = gather.shards = watch.tasked  # type: ignore[attr-defined, assignment]
     used = resource.getrusage(resource.RUSAGE_SELF)
     try:
         runner.main(job, arguments)
     finally:
         watch.enter("end")
         spent = resource.getrusage(resource.RUSAGE_SELF)
-        figures = {"seconds": watch.seconds, "peaks": watch.peaks, "requests": watch.requests}
+        figures = {"seconds": watch.seconds, "peaks": watch.peaks, "requests": watch.requests, "tasks": watch.tasks}
         print(MARK + json.dumps({**figures, "cpu": spent.ru_utime - used.ru_utime}), flush=True)
 
 
@@ -184,22 +195,23 @@ def whole_path(folder: Path, tickers: int, bars: int, extra: list[str]) -> dict[
     again = measured("pipeline", common)
     root = store / "runs" / "wide"
     manifests = {path.stem: path.stat().st_size / 2**20 for path in sorted((root / "manifests").glob("*.json"))}
-    found |= {"again": again, "manifests": manifests, "report": (root / "report.html").stat().st_size / 2**20}
-    show(tickers, found)
-    return found
+    return found | {"again": again, "manifests": manifests, "report": (root / "report.html").stat().st_size / 2**20}
 
 
 def show(tickers: int, found: dict[str, Any]) -> None:
     """Print the figures of one market, a line a stage."""
     print(f"\n{tickers:,} tickers:")
-    for stage, peak_mb in found["peaks"].items():
-        seconds = found["seconds"].get(stage)
-        counts = ", ".join(f"{kind} {count:,}" for kind, count in sorted(found["requests"].get(stage, {}).items()))
+    for part, peak_mb in found["peaks"].items():
+        seconds = found["seconds"].get(part)
+        counts = ", ".join(f"{kind} {count:,}" for kind, count in sorted(found["requests"].get(part, {}).items()))
         timed = "" if seconds is None else f"{seconds:.1f} s, {1000 * seconds / tickers:.1f} ms a ticker, "
-        print(f"  {stage:<10} {timed}driver {peak_mb:.0f} MB at most; requests by the driver: {counts or 'none'}")
+        print(
+            f"  {part:<10} {timed}{found['tasks'].get(part, 0)} tasks, driver {peak_mb:.0f} MB at most; "
+            f"requests by the driver: {counts or 'none'}"
+        )
     again = found["again"]
     requests = sum(sum(kinds.values()) for kinds in again["requests"].values())
-    print(f"  manifests: {', '.join(f'{stage} {size:.1f} MB' for stage, size in found['manifests'].items())}")
+    print(f"  manifests: {', '.join(f'{part} {size:.1f} MB' for part, size in found['manifests'].items())}")
     print(f"  the report {found['report']:.1f} MB; the largest worker {found['worker']:.0f} MB")
     print(
         f"  the driver itself {found['cpu']:.1f} s of CPU; the same run again, nothing to do: "
@@ -225,7 +237,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
         counts = (arguments.few, arguments.tickers)
+        whole_path(folder, WARM, arguments.bars, arguments.extra)  # what is compiled once a machine is no cost of few
         few, many = (whole_path(folder, count, arguments.bars, arguments.extra) for count in counts)
+    for count, found in zip(counts, (few, many), strict=True):
+        show(count, found)
     each = {count: sum(found["seconds"].values()) / count for count, found in zip(counts, (few, many), strict=True)}
     ratio = each[arguments.tickers] / each[arguments.few]
     driver = max(many["peaks"].values()) / 1024

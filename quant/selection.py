@@ -883,7 +883,7 @@ def _has_spread(values: Floats) -> NDArray[np.bool_]:
     """Return for each row whether it holds more than one value and the rounding of it."""
     if not values.shape[1]:
         return np.zeros(len(values), dtype=np.bool_)
-    spread: NDArray[np.bool_] = np.empty(len(values), dtype=np.bool_)
+    spread: NDArray[np.bool_] = np.zeros(len(values), dtype=np.bool_)
     start = 0
     for size in _chunks(*values.shape):
         some = values[start : start + size]

@@ -1,6 +1,7 @@
 """What the driver gathers of many tickers by tasks: the same in whatever order they finish, and all or nothing."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 from actors.outcome import Outcome, ShardError
 from jobs import ingest, market, report, sessions, shortlist
 from jobs.gather import GatherError
-from jobs.stage import Context, StageMissingError
+from jobs.stage import Context, StageMissingError, require
 from quant.metrics import daily_returns
 from quant.schemas import EQUITY, SESSIONS
+from storage.manifest import write_manifest
 from storage.tables import read_table, write_table
 from tests.conftest import random_walk
 from tests.jobs.conftest import make_context, serially
@@ -75,12 +77,12 @@ def test_a_part_never_passes_for_the_whole(curves: tuple[Context, dict[str, pd.S
 
 @pytest.fixture
 def closing(tmp_path: Path) -> Context:
-    """Two stocks of 60 days, one of which lacks the tenth and the last five."""
+    """Two stocks of 60 days, one of which lacks the thirtieth, the other the tenth and the last five."""
     folder = tmp_path / "stocks"
     folder.mkdir()
     days = pd.bdate_range("2024-01-01", periods=60, tz="UTC", unit="us", name="time")
     whole = random_walk(60).set_index(days)
-    whole.reset_index().to_parquet(folder / "AAA.parquet")
+    whole.drop(index=days[29]).reset_index().to_parquet(folder / "AAA.parquet")
     whole.drop(index=[days[9], *days[-5:]]).reset_index().to_parquet(folder / "BBB.parquet")
     settings = {"calendar": "sessions", "market": "stock"}
     return make_context(tmp_path / "store", source=str(folder), run="first", ingest=settings)
@@ -105,9 +107,13 @@ def test_sessions_of_other_bars_are_not_taken_for_those_of_these(closing: Contex
     found = market.calendar(closing, ingest.run(closing, fan_out=serially))
     assert isinstance(found, pd.DatetimeIndex)
     assert len(found) == 63
-    closing.store.delete("runs/first/manifests/sessions.json")
-    with pytest.raises(StageMissingError, match=r"has no sessions of its bars\. Run `python -m jobs\.ingest`"):
-        market.calendar(closing, manifest)
+    done = require(closing, "sessions")
+    for stale in (replace(done, inputs={"ingest": manifest.result_hash}), None):
+        closing.store.delete("runs/first/manifests/sessions.json")
+        if stale:
+            write_manifest(closing.store, closing.run, stale)
+        with pytest.raises(StageMissingError, match=r"has no sessions of its bars\. Run `python -m jobs\.ingest`"):
+            market.calendar(closing, manifest)
 
 
 def test_without_sessions_none_are_looked_for(tmp_path: Path):

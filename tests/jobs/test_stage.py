@@ -175,3 +175,28 @@ def test_plain_values_are_jsons():
         "a": None,
         "2": [1, [True, None]],
     }
+
+
+def test_many_tickers_of_few_rows_are_many_shards(toy: Context):
+    """A ticker costs something however few rows it has; else they would all lie in one task, and one worker work."""
+    counts = []
+
+    def counted(function: Any, shards: list[Any], **_: Any) -> Any:
+        counts.append(len(shards))
+        return serially(function, shards, **_)
+
+    names = [f"T{number}" for number in range(40)]
+    quick = Stage("quick", 1, (), (LABELS,), seconds_per_row=1e-9, seconds_per_ticker=0.1)
+    run_stage(toy, quick, [Item(name) for name in names], produce, settings={}, extra=1.0, fan_out=counted)
+    assert counts == [4]
+
+
+def test_items_are_looked_for_only_where_there_is_something_to_do(toy: Context):
+    def found() -> list[Item]:
+        CALLS["found"] += 1
+        return [Item("A")]
+
+    for _ in range(2):
+        manifest = run_stage(toy, STAGE, found, produce, settings={}, extra=1.0, fan_out=serially)
+    assert list(manifest.tickers) == ["A"]
+    assert CALLS == {"found": 1, "A": 1}
