@@ -58,8 +58,8 @@ def stage(config: RunConfig) -> Stage:
     return replace(
         STAGE,
         rate=Rate(
-            ticker=0.04,
-            row=1e-6 + share(config, "judge") * 2e-5,
+            ticker=0.032,
+            row=2e-7 + share(config, "judge") * 1e-5,
             requests=5,
             read_row=50,
             written=9_000,

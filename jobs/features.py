@@ -16,7 +16,7 @@ from quant.schemas import FEATURES
 from storage.manifest import Manifest
 
 STAGE = Stage("features", 1, ("ingest",), (FEATURES,))
-ROW_SECONDS = {"pattern8": 5e-7, "pattern8_relative": 5e-7, "ta193": 8e-6, "ta193_relative": 8e-6}
+ROW_SECONDS = {"pattern8": 5.5e-7, "pattern8_relative": 5.5e-7, "ta193": 8e-6, "ta193_relative": 8e-6}
 
 
 def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
@@ -38,13 +38,13 @@ def stage(config: RunConfig) -> Stage:
     return replace(
         STAGE,
         rate=Rate(
-            ticker=0.01,
+            ticker=7e-3 + 2e-4 * columns,
             row=ROW_SECONDS[config.features.set],
             requests=2,
             read_row=43,
             written=1500,
-            written_row=4.4 * columns,
-            memory_row=200 + 28 * columns,
+            written_row=(4.4 if columns < 100 else 3.5) * columns,
+            memory_row=250 + 20 * columns,
         ),
     )
 

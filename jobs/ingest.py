@@ -62,10 +62,10 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
 def stage(config: RunConfig) -> Stage:
     """The stage with its cost: reading and checking a file, or making up a ticker of the demo market."""
     if config.source == "demo":
-        return replace(STAGE, rate=Rate(ticker=0.01, row=1.5e-6, requests=3, written_row=43, memory_row=450))
+        return replace(STAGE, rate=Rate(ticker=0.01, row=1.6e-6, requests=3, written_row=43, memory_row=350))
     return replace(
         STAGE,
-        rate=Rate(ticker=0.014, row=8e-7, requests=4, read_row=50, written=2_000, written_row=43, memory_row=450),
+        rate=Rate(ticker=0.02, row=9e-7, requests=4, read_row=50, written=2_000, written_row=43, memory_row=450),
     )
 
 

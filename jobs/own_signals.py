@@ -19,7 +19,7 @@ STAGE = Stage(
     1,
     ("ingest",),
     (SIGNALS,),
-    rate=Rate(ticker=5e-3, row=2e-7, requests=2, read_row=43, written_row=6.3, memory_row=330),
+    rate=Rate(ticker=0.012, row=2e-7, requests=2, read_row=43, written_row=6.3, memory_row=330),
 )
 
 

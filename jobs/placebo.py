@@ -50,12 +50,11 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
 def stage(config: RunConfig) -> Stage:
     """The stage with its cost: so many searches on made-up bars or signals, and a test of each."""
     searches = len(KINDS) * config.placebo.repetitions
-    each = 1e-2 + 5e-3 * searches
     return replace(
         STAGE,
         rate=Rate(
-            ticker=each,
-            row=1e-6 + searches * (2e-7 + replay_seconds(config)),
+            ticker=0.01 + 7e-3 * searches,
+            row=1e-7 + searches * (7e-8 + replay_seconds(config)),
             requests=5,
             read_row=100,
             written=5_500,

@@ -19,7 +19,7 @@ STAGE = Stage(
     1,
     ("ingest", "features"),
     (SIGNALS,),
-    rate=Rate(ticker=5e-3, row=2e-7, requests=2, read_row=20, written_row=3, memory_row=330),
+    rate=Rate(ticker=0.01, row=2.5e-7, requests=2, read_row=20, written_row=3, memory_row=330),
 )
 
 

@@ -67,8 +67,8 @@ def stage(config: RunConfig) -> Stage:
     return replace(
         STAGE,
         rate=Rate(
-            ticker=0.03,
-            row=1e-6 + searches * replay_seconds(config),
+            ticker=0.05 + 6e-5 * config.search.trials,  # the statistics of the trials
+            row=2.5e-7 + searches * replay_seconds(config),
             requests=4,
             read_row=50,
             written=12_000,

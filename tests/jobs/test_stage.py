@@ -186,7 +186,7 @@ def test_many_tickers_of_few_rows_are_many_shards(toy: Context):
         return serially(function, shards, **_)
 
     names = [f"T{number}" for number in range(40)]
-    quick = Stage("quick", 1, (), (LABELS,), seconds_per_row=1e-9, seconds_per_ticker=0.1)
+    quick = Stage("quick", 1, (), (LABELS,), rate=Rate(ticker=0.1))
     run_stage(toy, quick, [Item(name) for name in names], produce, settings={}, extra=1.0, fan_out=counted)
     assert counts == [4]
 
