@@ -111,7 +111,7 @@ def measure(sizes: Sequence[int], workers: Sequence[int], calibrate: int) -> dic
                 total, guess = sum(real.values()), sum(foretold.values())
                 off = guess / total - 1
                 print(f"{count:,} tickers, {number} workers: {total:.1f} s, simulated {guess:.1f} s ({off:+.0%})")
-                print("  ", {name: (round(real[name], 1), round(foretold[name], 1)) for name in real})
+                print("  ", {name: (round(real[name], 1), round(float(foretold[name]), 1)) for name in real})
     return {"calibrated_on": calibrate, "factors": factors, "runs": rows}
 
 

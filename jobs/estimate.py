@@ -139,7 +139,7 @@ def _shards(counts: np.ndarray, rate: Rate, workers: int, factor: float) -> list
     moved = rate.read_row + rate.written_row
     return [
         Shard(
-            factor * sum(seconds[position] for position in part),
+            factor * float(sum(seconds[position] for position in part)),
             rate.requests * len(part),
             rate.written * len(part) + moved * float(counts[part].sum()),
         )
