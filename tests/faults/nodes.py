@@ -16,12 +16,12 @@ from tests.conftest import ROOT
 
 STORE = 80 * 2**20  # bytes of a node's object store, about the least that Ray allows
 THRESHOLD = "RAY_memory_usage_threshold"  # share of the memory above which a node kills workers
-# A node that vanishes is known as dead after two seconds in place of fifteen; memory is looked at every 1.5 s.
+# A node that vanishes is known as dead after two seconds in place of fifteen; memory is looked at every second.
 SYSTEM = {
     "health_check_initial_delay_ms": 500,
     "health_check_period_ms": 500,
     "health_check_failure_threshold": 3,
-    "memory_monitor_refresh_ms": 1500,
+    "memory_monitor_refresh_ms": 1000,
 }
 
 
@@ -118,8 +118,8 @@ def wait(happened: Callable[[], Any], seconds: float = 60) -> Any:
 
 
 def text(path: Path) -> str:
-    """What a file holds, nothing where it is not there yet."""
+    """What a file holds, nothing where it is not there."""
     try:
         return path.read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return ""

@@ -69,25 +69,25 @@ def ended(outcomes: Iterator[Outcome[Any, Any]]) -> dict[Any, Outcome[Any, Any]]
     return {outcome.shard: outcome for outcome in outcomes}
 
 
-@pytest.mark.parametrize("spread", [by_tasks, by_actors])
+@pytest.mark.parametrize(("spread", "vanished"), [(by_tasks, 2), (by_actors, 1)])
 def test_machines_that_go_one_after_the_other_use_up_no_retries(
-    cluster: Cluster, tmp_path: Path, spread: Spread
+    cluster: Cluster, tmp_path: Path, spread: Spread, vanished: int
 ) -> None:
-    """A worker is told to end, as all are where a machine shuts down; then two nodes vanish. No crash is allowed."""
+    """A worker is told to end, as all are where a machine shuts down; then nodes vanish. No crash is allowed."""
     add(cluster)
     with ThreadPoolExecutor(1) as driver:
         running = driver.submit(lambda: ended(spread(tmp_path, [0, 1, 2], retries=0)))
         try:
             os.kill(int(at(tmp_path, 0, 1)[1]), signal.SIGTERM)
-            for count in (2, 3):
+            for count in range(2, 2 + vanished):
                 add(cluster)
                 (node,) = [node for node in cluster.worker_nodes if node.node_id == at(tmp_path, 0, count)[0]]
                 vanish(cluster, node)
-            at(tmp_path, 0, 4)
+            at(tmp_path, 0, 2 + vanished)
         finally:
             (tmp_path / "leave").touch()
     assert {shard: outcome.value for shard, outcome in running.result().items()} == {0: 0, 1: 1, 2: 4}
-    assert text(tmp_path / "0.at").count("\n") == 4
+    assert text(tmp_path / "0.at").count("\n") == 2 + vanished
 
 
 def test_only_what_uses_up_the_memory_fails_and_says_what_to_do(cluster: Cluster, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_shard_gets_through_once_the_memory_is_free_again(cluster: Cluster, tm
         try:
             at(tmp_path, 0, 2)  # it has been killed once
             free = add(cluster)
-            vanish(cluster, full)
+            cluster.remove_node(full)
             wait(lambda: text(tmp_path / "0.at").splitlines()[-1].split()[0] == free.node_id)
         finally:
             (tmp_path / "leave").touch()
@@ -127,15 +127,15 @@ def test_a_shard_gets_through_once_the_memory_is_free_again(cluster: Cluster, tm
 
 
 def test_shards_and_results_that_do_not_fit_the_object_stores_come_through(cluster: Cluster) -> None:
-    """What the caller holds on to is three times what a store takes; the rest of it is spilled to disk."""
-    add(cluster)
+    """The results that the caller holds on to are twice what a store takes; they are spilled to disk."""
     add(cluster)
     size = STORE // 8
-    outcomes = list(fan_out(work.twice, [bytes([number]) * size for number in range(12)], name="large"))
-    assert sorted(outcome.value[0] for outcome in outcomes) == list(range(12))
+    outcomes = list(fan_out(work.twice, [bytes([number]) * size for number in range(8)], name="large"))
+    assert sorted(outcome.value[0] for outcome in outcomes) == list(range(8))
     assert all(outcome.value == outcome.shard * 2 for outcome in outcomes)
 
 
+@pytest.mark.slow
 def test_a_driver_that_has_lost_its_own_node_ends_and_blames_no_shard(tmp_path: Path) -> None:
     """Whatever needs a new worker fails from then on, until Ray ends the driver, by default after 15 seconds."""
     with head(health_check_failure_threshold=20) as cluster:
@@ -143,13 +143,13 @@ def test_a_driver_that_has_lost_its_own_node_ends_and_blames_no_shard(tmp_path: 
         with subprocess.Popen(
             [sys.executable, "-m", "tests.faults.driving", cluster.address, str(tmp_path)],
             cwd=ROOT,
-            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             text=True,
         ) as driver:
             at(tmp_path, 0, 1)
             os.kill(raylet(cluster.head_node), signal.SIGKILL)
             (tmp_path / "leave").touch()
-            messages = driver.communicate(timeout=90)[1]
+            messages = driver.communicate(timeout=90)[0]
         remove_all(cluster)
-    assert "ClusterLostError: The Ray node that the driver belongs to is gone" in messages
-    assert driver.returncode == 1
+    assert "The Ray node that the driver belongs to is gone" in messages
+    assert driver.returncode == 3

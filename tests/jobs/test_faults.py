@@ -26,7 +26,7 @@ from jobs.stage import Context, Item, ShardJob
 from storage import layout
 from storage.manifest import Manifest, Receipt, read_manifest
 from tests.conftest import ROOT
-from tests.faults.nodes import add, at_work, head, joined, vanish, wait
+from tests.faults.nodes import add, at_work, head, joined, text, vanish, wait
 from tests.jobs.conftest import make_context
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
@@ -104,42 +104,39 @@ def run_with_pool(context: Context) -> Manifest:
     return pipeline.run(context)
 
 
-@pytest.mark.parametrize(
-    ("run", "title", "lost", "says"),
-    [
-        (run_with_pool, "ray::_Actor.handle", "actor", "an actor was lost (ActorDiedError)"),
-        (run_with_pool, "ray::_Actor.handle", "node", "an actor was lost (Actor"),
-        (pipeline.run, "ray::ingest", "node", "a worker was lost (NodeDiedError)"),
-        (pipeline.run, "ray::search", "node", "a worker was lost (NodeDiedError)"),
-    ],
-)
-def test_what_is_lost_under_a_stage_changes_nothing(
-    cluster: Cluster,
-    undisturbed: Context,
-    context: Context,
-    caplog: pytest.LogCaptureFixture,
-    run: Any,
-    title: str,
-    lost: str,
-    says: str,
+def test_a_node_lost_under_plain_tasks_changes_nothing(
+    cluster: Cluster, undisturbed: Context, context: Context, caplog: pytest.LogCaptureFixture
 ) -> None:
     with ThreadPoolExecutor(1) as driver, caplog.at_level(logging.WARNING, "assay"):
-        running = driver.submit(run, context)
-        node, process = wait(lambda: running.done() or at_work(cluster, title))
-        if lost == "node":
-            vanish(cluster, node)
-            add(cluster)
-        else:
-            os.kill(process, signal.SIGKILL)
+        running = driver.submit(pipeline.run, context)
+        node, _ = wait(lambda: running.done() or at_work(cluster, "ray::search"))
+        vanish(cluster, node)
+        add(cluster)
         running.result()
-    assert says in caplog.text
+    assert "search: a worker was lost (NodeDiedError); its shard runs again" in caplog.text
+    assert_as_undisturbed(context, undisturbed)
+
+
+def test_an_actor_and_then_a_node_lost_under_a_pool_change_nothing(
+    cluster: Cluster, undisturbed: Context, context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ThreadPoolExecutor(1) as driver, caplog.at_level(logging.WARNING, "assay"):
+        running = driver.submit(run_with_pool, context)
+        _, actor = wait(lambda: running.done() or at_work(cluster, "ray::_Actor.handle"))
+        os.kill(actor, signal.SIGKILL)
+        wait(lambda: not text(Path(f"/proc/{actor}/cmdline")))
+        node, _ = wait(lambda: running.done() or at_work(cluster, "ray::_Actor.handle"))
+        vanish(cluster, node)
+        add(cluster)
+        running.result()
+    assert caplog.text.count("ingest: an actor was lost") == 2
     assert_as_undisturbed(context, undisturbed)
 
 
 def test_after_the_head_is_lost_a_new_cluster_does_what_is_missing(
     cluster: Cluster, undisturbed: Context, context: Context
 ) -> None:
-    """The head takes the driver along. The search has left a first receipt then, and not the last one."""
+    """The head takes the driver along. The ingest has left a first receipt then, and not the last one."""
     with head(cpus=1) as other:
         flags = tuple(
             f"--{name}={value}"
@@ -155,20 +152,19 @@ def test_after_the_head_is_lost_a_new_cluster_does_what_is_missing(
         command = [sys.executable, "-m", "tests.jobs.driving", *flags]
         with subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE, text=True) as driver:
             try:
-                wait(lambda: driver.poll() is not None or receipts(context, "search"), seconds=120)
+                wait(lambda: driver.poll() is not None or receipts(context, "ingest"), seconds=120)
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(driver.pid, signal.SIGKILL)
                 messages = driver.communicate()[1]
         assert driver.returncode == -signal.SIGKILL, messages
         vanish(other, other.head_node)
-    done = [json.loads(context.store.read(key)) for key in receipts(context, "search")]
-    kept = {layout.table(context.run, "trials", ticker) for receipt in done for ticker in receipt["items"]}
+    done = [json.loads(context.store.read(key)) for key in receipts(context, "ingest")]
+    kept = {layout.table(context.run, "bars", ticker) for receipt in done for ticker in receipt["items"]}
+    assert 0 < len(kept) < 4
+    assert read_manifest(context.store, context.run, "ingest") is None
     stamps = context.store.stamps(layout.run_prefix(context.run))
-    kept |= {key for key in stamps if "/tables/bars/" in key or "/tables/signals/" in key or "/manifests/" in key}
-    assert read_manifest(context.store, context.run, "search") is None
     pipeline.run(context)
     after = context.store.stamps(layout.run_prefix(context.run))
     assert {key: after[key] for key in kept} == {key: stamps[key] for key in kept}
-    assert sum("/trials/" in key for key in kept) < 4
     assert_as_undisturbed(context, undisturbed)
