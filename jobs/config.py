@@ -511,6 +511,9 @@ class RunConfig(Section):
     """CPUs to use in local mode; None: all. Never changes a result."""
     address: str | None = None
     """Address of a Ray cluster to join; None: local, or the cluster that the job was submitted to."""
+    worker_memory: float | None = Field(default=None, gt=0)
+    """Memory in GB that is reserved for each worker of a stage, so that fewer run side by side on a node; None reserves
+    nothing. Never changes a result."""
     tolerate: int = Field(default=0, ge=0)
     """Failed tickers accepted before the exit code says failure."""
     ingest: Ingest = Ingest()

@@ -223,12 +223,16 @@ def refuse_what_cannot_fit(config: RunConfig, made: Plan) -> None:
         if row.done >= 1 or not stage.work.shards:
             continue
         together = min(-(-row.span.slots // nodes.nodes), len(stage.work.shards))
+        if config.worker_memory:
+            together = min(together, int(room // (config.worker_memory * 1e9)))
         if stage.memory * together > room:
             fitting = int(room // stage.memory)
-            change = (
-                f"set workers to {fitting}" if fitting else "choose shorter tickers by split.start or ingest.tickers"
+            fewer = (
+                f"set workers to {fitting}"
+                if nodes.nodes == 1
+                else f"set worker_memory to {room / max(1, fitting) / 1e9:.2f}, so that {fitting} run side by side"
             )
-            knob = "predict.actors lower" if stage.name == "predict" else change
+            knob = fewer if fitting else "choose fewer bars by split.start, or other tickers by ingest.tickers"
             raise PlanError(
                 f"{stage.name} would run {together} workers of {size(stage.memory)} on a node that has {size(room)} "
                 f"for them: {knob}, or run on nodes with more memory (plan.memory says how much they have)."

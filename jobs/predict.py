@@ -19,7 +19,7 @@ from actors.pool import map_actors
 from jobs import market, own_signals, rule_signals
 from jobs.config import RunConfig
 from jobs.rates import Rate
-from jobs.stage import Context, FanOut, Item, Produced, ShardJob, Stage, items_of, require, run_stage
+from jobs.stage import Context, FanOut, Item, Produced, ShardJob, Stage, items_of, require, reserved, run_stage
 from jobs.train import MODEL, SCALER, window_seconds
 from quant import decision, network, windows
 from quant.bars import segments
@@ -124,7 +124,7 @@ def through_actors(
         # as many as the model's threads: a share of all CPUs may be more than any node of a cluster has
         cpus=min(threads, max(1, workers // actors)),
         # of several, only those that there is memory for are started
-        memory=int(shared.stage.rate.memory) if actors > 1 else None,
+        memory=reserved(shared.context) or (int(shared.stage.rate.memory) if actors > 1 else None),
         gpus=1 if settings.train.gpu else 0,
         settings="train.threads, train.gpu",
     )

@@ -384,7 +384,7 @@ def _spread(job: ShardJob, items: Sequence[Item], fan_out: FanOut, before: int) 
     parts = shards(list(items), seconds, workers=job.context.workers, seconds_per_weight=1.0)
     receipts = []
     with Progress(len(items), name, before=before, weight=sum(seconds)) as progress:
-        for outcome in fan_out(run_shard, parts, name=name, shared=job, split=_singles):
+        for outcome in fan_out(run_shard, parts, name=name, shared=job, split=_singles, memory=reserved(job.context)):
             stop_without_store(outcome)
             receipt = outcome.value or _lost(job, outcome)
             receipts.append(receipt)
@@ -392,6 +392,12 @@ def _spread(job: ShardJob, items: Sequence[Item], fan_out: FanOut, before: int) 
             weight = sum(job.stage.rate.seconds(item.rows) for item in outcome.shard)
             progress.advance(len(outcome.shard), failed=len(receipt.failures), weight=weight)
     return receipts
+
+
+def reserved(context: Context) -> int | None:
+    """Bytes to reserve for each worker."""
+    wanted = context.config.worker_memory
+    return None if wanted is None else int(wanted * 1e9)
 
 
 def _lost(job: ShardJob, outcome: Outcome[list[Item], Receipt]) -> Receipt:

@@ -14,6 +14,7 @@ from jobs.stage import Context
 from storage.manifest import Usage, write_manifest
 from tests.jobs.conftest import ROWS, TICKERS, make_context, serially
 
+BUSY = {"source": "demo", "signals": None, "rule": "rsi_reversion"}  # more shards than there are cores
 PATH = (ingest, predict, search, placebo, backtest)
 
 
@@ -107,10 +108,14 @@ def test_rates_are_corrected_by_what_runs_of_the_store_have_cost(context: Contex
     ("settings", "message"),
     [
         (
-            {"source": "demo", "signals": None, "rule": "rsi_reversion", "plan": {"memory": 2.0, "cpus": 8}},
-            r"ingest would run 8 workers of 619 MB on a node that has 800 MB for them: set workers to 1, or run on",
+            {**BUSY, "plan": {"memory": 2.0, "cpus": 8}},
+            r"ingest would run 8 workers of 577 MB on a node that has 800 MB for them: set workers to 1, or run on",
         ),
-        ({"plan": {"memory": 1.3}}, r"on a node that has 100 MB for them: choose shorter tickers by split\.start"),
+        ({"plan": {"memory": 1.3}}, r"on a node that has 100 MB for them: choose fewer bars by split\.start"),
+        (
+            {**BUSY, "plan": {"memory": 5.0, "cpus": 16, "nodes": 3}},
+            r"would run 9 workers of 577 MB on a node that has 3\.8 GB .* set worker_memory to 0\.63, so that 6 run",
+        ),
         (
             {"signals": None, "train": {"gpu": True}},
             r"train asks for 2 CPU and 1 GPU a worker; a node has 2 and 0\. Set plan\.gpu_nodes",
