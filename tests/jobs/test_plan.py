@@ -114,7 +114,7 @@ def test_rates_are_corrected_by_what_runs_of_the_store_have_cost(context: Contex
         ({"plan": {"memory": 1.3}}, r"on a node that has 100 MB for them: choose fewer bars by split\.start"),
         (
             {**BUSY, "plan": {"memory": 5.0, "cpus": 16, "nodes": 3}},
-            r"would run 9 workers of 577 MB on a node that has 3\.8 GB .* set worker_memory to 0\.63, so that 6 run",
+            r"would run 16 workers of 577 MB on a node that has 3\.8 GB .* set worker_memory to 0\.63, so that 6 run",
         ),
         (
             {"signals": None, "train": {"gpu": True}},
