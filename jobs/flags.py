@@ -10,7 +10,7 @@ from jobs.config import RunConfig, Section
 def flags(config: RunConfig) -> list[str]:
     """Return the arguments of a job that give this configuration: those of the settings that differ from the defaults.
 
-    What `jobs.runner.parse` makes of them equals the configuration, whatever file it came from; but for a text "None",
+    What `jobs.runner.parse` makes of them equals the configuration, whatever file it came from; but for a text "null",
     and for a quotation mark, a backslash or a control character in a list, which no flag can say.
     """
     given = config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
@@ -31,6 +31,6 @@ def _flat(section: type[Section], given: Mapping[str, Any], prefix: str = "") ->
 def _flag(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [f"--{name}" if value else f"--no-{name}"]
-    text = value if isinstance(value, str) else "None" if value is None else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else "null" if value is None else json.dumps(value, ensure_ascii=False)
     # an argument that starts with a dash would be taken for a flag of its own
     return [f"--{name}={text}"] if text.startswith("-") else [f"--{name}", text]

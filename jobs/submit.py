@@ -135,7 +135,7 @@ def checked_flags(job: str, config: RunConfig) -> list[str]:
         same = False
     if not same:
         raise ConfigError(
-            "The configuration holds a text that cannot be written as a flag: 'None', or a quotation mark, a backslash "
+            "The configuration holds a text that cannot be written as a flag: 'null', or a quotation mark, a backslash "
             "or a control character in a list. Rename it."
         )
     return arguments

@@ -30,7 +30,7 @@ SPAN = st.fixed_dictionaries({"low": FRACTION, "high": FRACTION}, optional={"log
 ZONES = st.sampled_from([None, datetime.UTC, datetime.timezone(datetime.timedelta(hours=-5, minutes=-30))])
 MOMENT = st.datetimes(datetime.datetime(1990, 1, 1), datetime.datetime(2090, 1, 1), timezones=ZONES)
 CHARACTERS = st.characters(codec="utf-8", exclude_characters="\0")
-TEXT = st.text(CHARACTERS, min_size=1).filter(lambda text: text != "None")
+TEXT = st.text(CHARACTERS, min_size=1).filter(lambda text: text != "null")
 LISTED = st.text(st.characters(codec="utf-8", exclude_categories=["C"], exclude_characters='"\\'), min_size=1)
 
 

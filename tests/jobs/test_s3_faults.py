@@ -258,5 +258,5 @@ def test_a_store_that_is_gone_is_no_verdict_on_a_model(
 def test_the_progress_of_a_stage_waits_for_no_store(hasty: Context, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "10")
     proxy.plan = always(BAD_GATEWAY)
-    keep(hasty, Snapshot("toy", "tickers", 0, 6, 1, 0, 1.0, "", stopped=False))
+    keep(hasty, Snapshot("toy", "tickers", 0, 6, 1, 0, 1.0, "", stopped=False, share=0.2))
     assert proxy.count("write") == patience.HASTY_ATTEMPTS

@@ -69,6 +69,9 @@ def test_the_driver_writes_the_same_line_into_its_log_and_progress_ends_it(watch
     (mine,) = [json.loads(line) for line in written if line.startswith("{")]
     theirs = json.loads(watched[0]["worker"][0])
     assert mine.pop("seconds") >= theirs.pop("seconds")
+    named = theirs.pop("tickers")
+    assert mine.pop("tickers") == named[: shard_log.NAMED]
+    assert len(named) == mine["count"] > shard_log.NAMED
     assert mine == theirs
     assert written[0] == "toy: 0/4 tickers"
     (last,) = [line for line in written if line.startswith("toy: 4 tickers in ")]
