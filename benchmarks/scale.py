@@ -27,6 +27,7 @@ from jobs import features, ingest, pipeline, predict, search
 from jobs.config import RunConfig
 from jobs.estimate import CLUSTER_START, DISPATCH, WORKER_START, Cluster, Expected, expected, went
 from jobs.plan import NODE_BANDWIDTH, ROUND_TRIP, STORE_REQUESTS, size
+from jobs.rates import peak
 from jobs.stage import Context
 from storage.manifest import read_manifest
 from storage.store import open_store
@@ -107,7 +108,10 @@ def measure(sizes: Sequence[int], workers: Sequence[int], calibrate: int) -> dic
                 config = config_of(place / f"market{count}", str(place / "store"), f"t{count}w{number}")
                 real = measured(config, number)
                 foretold = simulated(config, count, number, factors)
-                rows.append({"tickers": count, "workers": number, "measured": real, "simulated": foretold})
+                largest = peak()  # so far, which is that of the largest market
+                rows.append(
+                    {"tickers": count, "workers": number, "measured": real, "simulated": foretold, "driver": largest}
+                )
                 total, guess = sum(real.values()), sum(foretold.values())
                 off = guess / total - 1
                 print(f"{count:,} tickers, {number} workers: {total:.1f} s, simulated {guess:.1f} s ({off:+.0%})")
@@ -159,17 +163,19 @@ def page() -> str:
     known = json.loads(MEASURED.read_text(encoding="utf-8"))
     text = [HEAD.format(calibrated=known["calibrated_on"])]
     text += [
-        "| tickers | workers | measured | simulated | difference | largest of a stage |",
-        "|---|---|---|---|---|---|",
+        "| tickers | workers | measured | a ticker | simulated | difference | furthest off |",
+        "|---|---|---|---|---|---|---|",
     ]
     for run in known["runs"]:
         real, guess = run["measured"], run["simulated"]
         total, foretold = sum(real.values()), sum(guess.values())
         worst = max(real, key=lambda name: abs(guess[name] - real[name]))
         text.append(
-            f"| {run['tickers']:,} | {run['workers']} | {total:.1f} s | {foretold:.1f} s | "
-            f"{foretold / total - 1:+.0%} | {worst}: {real[worst]:.1f} s, simulated {guess[worst]:.1f} s |"
+            f"| {run['tickers']:,} | {run['workers']} | {total:.1f} s | {1000 * total / run['tickers']:.0f} ms | "
+            f"{foretold:.1f} s | {foretold / total - 1:+.0%} | "
+            f"{worst}: {real[worst]:.1f} s, simulated {guess[worst]:.1f} s |"
         )
+    text.append(f"\nThe driver's memory at its peak: {size(max(run['driver'] for run in known['runs']))}.")
     stages, _ = run_of(1)
     text.append(
         CLUSTERS.format(
