@@ -6,7 +6,13 @@ import sys
 
 import pytest
 
+from benchmarks import scale
 from tests.conftest import ROOT
+
+
+def test_the_page_on_scale_is_current():
+    """It is drawn from the rates in the code, which change."""
+    assert (ROOT / "docs" / "scale.md").read_text(encoding="utf-8") == scale.page(), "run `python -m benchmarks.scale`"
 
 
 @pytest.mark.timeout(300)

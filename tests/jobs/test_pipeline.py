@@ -118,10 +118,10 @@ def command(context: Context) -> list[str]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("stage", ["ingest", "search", "backtest"])
+@pytest.mark.parametrize("stage", ["search", "backtest"])
 def test_a_killed_driver_is_resumed_to_the_same_result(undisturbed: Context, context: Context, stage: str):
     """SIGKILL once the stage has left its first table."""
-    table = {"ingest": "bars", "search": "trials", "backtest": "trades"}[stage]
+    table = {"search": "trials", "backtest": "trades"}[stage]
     kill_once(command(context), lambda: context.store.list(layout.tables(context.run, table)), seconds=120)
     assert read_manifest(context.store, context.run, "pipeline") is None
     outcome = subprocess.run(command(context), cwd=ROOT, capture_output=True, text=True, check=False)
