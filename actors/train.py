@@ -49,6 +49,8 @@ _ENVIRONMENT = {
 _BROKEN_RECORD = "CheckpointManagerInitializationError"
 # what TensorFlow raises on the ranks that survive another one; by name, because TensorFlow is not imported here
 _PEER_LOST = frozenset({"UnavailableError", "AbortedError", "CancelledError", "DeadlineExceededError", "InternalError"})
+# what it raises where another process took the port between the choice of it and TensorFlow's start
+_PORT_TAKEN = "Could not start gRPC server"
 
 
 class TrainingError(RuntimeError):
@@ -59,7 +61,7 @@ class LoopError(Exception):
     """An error of the loop on a rank, as text: its class may not be importable, or only slowly, elsewhere."""
 
     def __init__(self, summary: str, details: str, peer_lost: bool) -> None:
-        """Keep the error's name and message, its traceback, and whether it only followed another rank's end."""
+        """Keep the error's name and message, its traceback, and whether it would not come again by itself."""
         super().__init__(summary, details, peer_lost)
         self.summary = summary
         self.details = details
@@ -196,12 +198,16 @@ def _on_rank(loop: Loop, reports: Queue | None) -> Callable[[dict[str, Any]], An
         try:
             result = loop(config, Context(rank, ray.train.get_context().get_world_size(), reports))
         except Exception as error:
-            kind = type(error)
-            peer_lost = kind.__module__.startswith("tensorflow") and kind.__name__ in _PEER_LOST
-            raise LoopError(f"{kind.__name__}: {error}", traceback.format_exc(), peer_lost) from None
+            raise LoopError(f"{type(error).__name__}: {error}", traceback.format_exc(), _passes(error)) from None
         return result if rank == 0 else None
 
     return run
+
+
+def _passes(error: Exception) -> bool:
+    """Tell whether an error only followed another rank's end, or a port that was free when it was chosen."""
+    kind = type(error)
+    return kind.__module__.startswith("tensorflow") and (kind.__name__ in _PEER_LOST or _PORT_TAKEN in str(error))
 
 
 def _fit(

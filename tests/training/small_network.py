@@ -1,6 +1,8 @@
 """A small network trained on the ranks of Ray Train, which stumble where they are told to."""
 
+import json
 import os
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,19 @@ def wait_to_be_killed(config: dict[str, Any], rank: int, epoch: int) -> None:
     time.sleep(600)
 
 
+def take_the_port(place: Path) -> None:
+    """Listen where this rank's TensorFlow is about to, the first time only, as any process of the machine might."""
+    if place.exists():
+        return
+    place.touch()
+    told = json.loads(os.environ["TF_CONFIG"])
+    port = told["cluster"]["worker"][told["task"]["index"]].rpartition(":")[2]
+    taken.append(socket.create_server(("", int(port))))
+
+
+taken: list[socket.socket] = []
+
+
 def options(directory: Path, **changes: Any) -> dict[str, Any]:
     return {"workers": 1, "storage_url": f"file://{directory}/checkpoints", "name": "counted", **changes}
 
@@ -44,6 +59,8 @@ def training_of_a_network(config: dict[str, Any], context: Context) -> dict[str,
     """Train a small network on a planted pattern, ten steps an epoch; leave this rank's weights in files."""
     from quant import network, training
 
+    if "port" in config and context.rank == 1:
+        take_the_port(Path(config["port"]))
     network.configure(threads=1)
     learner = network.Learner(
         lambda: network.build("cnn_whole", 15, 8, filters=4, dense=16, dropout=config["dropout"], seed=0),

@@ -158,6 +158,15 @@ def test_two_ranks_hold_the_weights_of_one_after_every_ten_steps(
     assert together["losses"][-1][0] < together["losses"][0][0]
 
 
+def test_a_port_that_was_taken_meanwhile_is_chosen_anew(
+    tmp_path: Path, two_ranks: tuple[dict[str, Any], list[list[Arrays]]]
+) -> None:
+    place = tmp_path / "taken"
+    _, weights = train_network(tmp_path, "taken", 2, port=str(place))
+    assert place.exists()
+    assert same(weights, two_ranks[1])
+
+
 def test_a_network_loses_a_rank_and_ends_with_the_undisturbed_weights(
     tmp_path: Path, two_ranks: tuple[dict[str, Any], list[list[Arrays]]]
 ) -> None:
