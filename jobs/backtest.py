@@ -59,7 +59,7 @@ def stage(config: RunConfig) -> Stage:
         STAGE,
         rate=Rate(
             ticker=0.032,
-            row=2e-7 + share(config, "judge") * 1e-5,
+            row=2e-7 + share(config, "judge") * 6e-6,
             requests=5,
             read_row=50,
             written=9_000,

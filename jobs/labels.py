@@ -18,7 +18,7 @@ STAGE = Stage(
     1,
     ("ingest",),
     (LABELS,),
-    rate=Rate(ticker=8e-3, row=4e-7, requests=2, read_row=43, written_row=14, memory_row=290),
+    rate=Rate(ticker=8e-3, row=2.5e-7, requests=2, read_row=43, written_row=14, memory_row=290),
 )
 
 

@@ -28,7 +28,7 @@ from storage.manifest import Manifest
 
 STAGE = Stage("train", 1, ("ingest", "features", "labels"), ())
 OPERATIONS = 3.5e10  # a second and core that training reaches (docs/benchmarks.md)
-LEAST_WINDOW = 2e-5  # seconds of a core that a window takes however small the network
+LEAST_WINDOW = 1e-5  # seconds of a core that a window takes however small the network
 CHECKPOINT = "state.npz"
 MODEL, SCALER, CARD = "model.keras", "scaler.json", "model.json"
 
