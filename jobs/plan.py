@@ -14,8 +14,17 @@ from actors.progress import duration
 from actors.simulation import Machines, Span
 from jobs import pipeline, sources
 from jobs.config import RunConfig
-from jobs.estimate import CLUSTER_START, DISPATCH, OBJECT_STORE, Cluster, Expected, expected, went, without
-from jobs.estimate import WORKER_START as STARTED
+from jobs.estimate import (
+    CLUSTER_START,
+    DISPATCH,
+    OBJECT_STORE,
+    WORKER_START,
+    Cluster,
+    Expected,
+    expected,
+    went,
+    without,
+)
 from jobs.ingest import demo_market
 from jobs.stage import Context, NotDone, StageMissingError
 from quant import demo
@@ -76,8 +85,13 @@ def look(context: Context) -> None:
 
 
 def announce(context: Context) -> None:
-    """Say in a line what a run that begins will take on the cores that it has, and warn where it may not fit."""
-    settings = context.config.plan.model_copy(update={"nodes": 1, "cpus": context.workers})
+    """Say in a line what a run that begins will take on the cores that it has, and warn where it may not fit.
+
+    It refuses nothing: what the cluster really has the fan-out knows better.
+    """
+    # whether there is a GPU is not known here, so that one is reckoned with
+    here = {"nodes": 1, "cpus": context.workers, "gpu_nodes": 1, "gpu_cpus": context.workers}
+    settings = context.config.plan.model_copy(update=here)
     asked = replace(context, config=context.config.model_copy(update={"plan": settings}))
     made = plan(asked)
     left = [row for row in made.rows if row.done < 1]
@@ -97,6 +111,11 @@ def announce(context: Context) -> None:
         size(largest.memory),
         largest.name,
     )
+    if context.workers <= (os.cpu_count() or 1):  # of a cluster's nodes the memory is not known
+        try:
+            refuse_what_cannot_fit(asked.config, made)
+        except PlanError as error:
+            logger.warning("it may not fit: %s", error)
 
 
 def plan(context: Context) -> Plan:
@@ -150,7 +169,7 @@ def machines(config: RunConfig) -> Cluster:
     settings = config.plan
     remote = config.store.startswith("s3://")
     common = {
-        "worker_start": STARTED,
+        "worker_start": WORKER_START,
         "dispatch": DISPATCH,
         "node_start": settings.node_start,
         "round_trip": ROUND_TRIP if remote else 0.0,

@@ -1,5 +1,6 @@
 """The plan of a run: what is done, what is left, what it takes, and what cannot fit."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,16 @@ def test_more_nodes_take_less_time_and_cost_what_they_cost(context: Context):
     assert many.seconds <= one.seconds
     config = context.config.model_copy(update={"plan": context.config.plan.model_copy(update={"price": 3600.0})})
     assert plan.text(Context(config, context.store), one).splitlines()[-1].startswith(f"about {one.seconds:,.2f} at")
+
+
+def test_a_run_that_begins_is_announced_and_never_refused(context: Context, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.INFO, logger="assay"):
+        plan.announce(with_settings(context, signals=None, train={"gpu": True}))
+        plan.announce(with_settings(context, plan={"memory": 1.3}))
+    first, second, warned = caplog.messages
+    assert first.startswith("plan: 10 of 10 stages to do, 4 tickers, 16,")
+    assert second.startswith("plan: 6 of 6 stages to do")
+    assert warned.startswith("it may not fit: ingest would run 1 workers")
 
 
 def test_it_is_asked_as_a_job_and_exits_with_2_where_nothing_fits(
