@@ -79,11 +79,6 @@ class Meter:
             peak_bytes=peak(),
         )
 
-    @property
-    def seconds(self) -> float:
-        """Seconds since the start."""
-        return time.perf_counter() - self._started
-
 
 def peak() -> int:
     """Largest resident memory that this process has ever had, in bytes."""

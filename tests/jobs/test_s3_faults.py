@@ -1,6 +1,5 @@
 """The pipeline on real Ray against object storage that misbehaves: the tables of a quiet disk, or one clear end."""
 
-import logging
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +9,6 @@ from uuid import uuid4
 import boto3
 import pandas as pd
 import pytest
-from moto.server import ThreadedMotoServer
 
 from actors.connect import connect
 from actors.outcome import Outcome, guarded
@@ -26,7 +24,7 @@ from storage.manifest import Manifest, read_manifest, write_manifest
 from storage.store import StoreUnavailableError, open_store
 from storage.tables import read_table, tickers
 from tests.jobs.conftest import make_context
-from tests.storage.conftest import point_at
+from tests.storage.conftest import point_at, s3_server
 from tests.storage.fault_proxy import (
     BAD_GATEWAY,
     HALTING,
@@ -51,12 +49,8 @@ STALLS = (SILENT, HALTING)
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
     """A moto server."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3_server() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
