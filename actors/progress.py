@@ -187,6 +187,15 @@ def rate(done: int, elapsed: float) -> str:
     return f"{per_second:.1f}/s" if per_second >= 1 else f"{60 * per_second:.1f}/min"
 
 
+def amount(size: float) -> str:
+    """Returns bytes as a person says them, in powers of ten: `812 B`, `4.2 MB`, `1.61 GB`."""
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while size >= 999.5 and len(units) > 1:  # what would be rounded to 1,000
+        size /= 1000
+        units.pop(0)
+    return f"{size:.3g} {units[0]}"
+
+
 def _line(progress: Progress, elapsed: float, note: str) -> str:
     text = f"{progress.name}: {progress.done}/{progress.total} {progress.unit} ({progress.done / progress.total:.0%})"
     if progress.done and elapsed > 0:

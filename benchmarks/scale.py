@@ -21,12 +21,13 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 from actors.connect import connect
+from actors.progress import amount
 from actors.simulation import Machines, Span
 from benchmarks.ten_thousand import write_market
 from jobs import features, ingest, pipeline, predict, search
 from jobs.config import RunConfig
 from jobs.estimate import CLUSTER_START, DISPATCH, WORKER_START, Cluster, Expected, expected, went
-from jobs.plan import NODE_BANDWIDTH, ROUND_TRIP, STORE_REQUESTS, size
+from jobs.plan import NODE_BANDWIDTH, ROUND_TRIP, STORE_REQUESTS
 from jobs.rates import peak
 from jobs.stage import Context
 from storage.manifest import read_manifest
@@ -176,17 +177,17 @@ def page() -> str:
             f"{worst}: {real[worst]:.1f} s, simulated {guess[worst]:.1f} s |"
         )
     text.append(TWO)
-    text.append(f"The driver's memory at its peak: {size(max(run['driver'] for run in known['runs']))}.")
+    text.append(f"The driver's memory at its peak: {amount(max(run['driver'] for run in known['runs']))}.")
     stages, _ = run_of(1)
     text.append(
         CLUSTERS.format(
             minutes=MINUTES,
-            read=size(sum(stage.bytes_read for stage in stages)),
-            written=size(sum(stage.bytes_written for stage in stages)),
-            memory=size(max(stage.memory for stage in stages)),
-            room=size(CORES * max(stage.memory for stage in stages)),
+            read=amount(sum(stage.bytes_read for stage in stages)),
+            written=amount(sum(stage.bytes_written for stage in stages)),
+            memory=amount(max(stage.memory for stage in stages)),
+            room=amount(CORES * max(stage.memory for stage in stages)),
             round_trip=1000 * ROUND_TRIP,
-            bandwidth=size(NODE_BANDWIDTH),
+            bandwidth=amount(NODE_BANDWIDTH),
             requests=STORE_REQUESTS,
             start=NODE_START,
             price=PRICE,

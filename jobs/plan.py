@@ -10,7 +10,7 @@ import logging
 import os
 from dataclasses import dataclass, replace
 
-from actors.progress import duration
+from actors.progress import amount, duration
 from actors.simulation import Machines, Span
 from jobs import pipeline, sources
 from jobs.config import RunConfig
@@ -108,7 +108,7 @@ def announce(context: Context) -> None:
         made.basis,
         duration(made.seconds - CLUSTER_START),
         context.workers,
-        size(largest.memory),
+        amount(largest.memory),
         largest.name,
     )
     if context.workers <= (os.cpu_count() or 1):  # of a cluster's nodes the memory is not known
@@ -253,8 +253,9 @@ def refuse_what_cannot_fit(config: RunConfig, made: Plan) -> None:
             )
             knob = fewer if fitting else "choose fewer bars by split.start, or other tickers by ingest.tickers"
             raise PlanError(
-                f"{stage.name} would run {together} workers of {size(stage.memory)} on a node that has {size(room)} "
-                f"for them: {knob}, or run on nodes with more memory (plan.memory says how much they have)."
+                f"{stage.name} would run {together} workers of {amount(stage.memory)} on a node that has "
+                f"{amount(room)} for them: {knob}, or run on nodes with more memory (plan.memory says how much they "
+                "have)."
             )
 
 
@@ -274,7 +275,7 @@ def text(context: Context, made: Plan) -> str:
     head = (
         f"plan of run '{context.run}' in {context.store.url}: {made.tickers:,} tickers, {made.bars:,.0f} bars "
         f"{made.basis}\non {nodes.nodes:,} node{'s' if nodes.nodes > 1 else ''} of {nodes.cpus:g} cores and "
-        f"{size(node_memory(config))}\n"
+        f"{amount(node_memory(config))}\n"
     )
     table = [("stage", "state", "tickers", "shards", "read", "written", "a worker", "time", "held up by")]
     table += [_cells(row) for row in made.rows]
@@ -285,14 +286,6 @@ def text(context: Context, made: Plan) -> str:
     whose = f"{', '.join(made.measured)} as measured in this store, the others" if made.measured else "all"
     foot = f"\nabout {duration(made.seconds)} in all; rates: {whose} as built in"
     return "\n".join([head, *lines, foot, *_price(config, made)])
-
-
-def size(count: float) -> str:
-    """Bytes as a person says them."""
-    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if count >= scale:
-            return f"{count / scale:.3g} {unit}"
-    return f"{count / 1e3:.0f} kB"
 
 
 def _unchanged(manifest: Manifest) -> tuple[str, float]:
@@ -323,9 +316,9 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.state,
         f"{stage.tickers:,}",
         f"{len(stage.work.shards):,}",
-        size(stage.bytes_read),
-        size(stage.bytes_written),
-        size(stage.memory),
+        amount(stage.bytes_read),
+        amount(stage.bytes_written),
+        amount(stage.memory),
         duration(row.span.seconds),
         row.span.cause,
     )

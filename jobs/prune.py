@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from actors.progress import duration
+from actors.progress import amount, duration
 from jobs import ablate, pipeline
 from jobs.runner import names
 from jobs.stage import Context
@@ -238,15 +238,6 @@ def lines(found: Plan, store: Store, moment: datetime.datetime) -> list[str]:
         *table,
         *(f"run '{name}' stays: {reason}" for name, reason in sorted(found.stays.items())),
     ]
-
-
-def amount(size: int) -> str:
-    """Bytes as a person reads them: `812 B`, `4.2 MB`, powers of ten."""
-    value, units = float(size), ["B", "kB", "MB", "GB", "TB"]
-    while value >= 1000 and len(units) > 1:
-        value /= 1000
-        units.pop(0)
-    return f"{value:.0f} {units[0]}" if units[0] == "B" else f"{value:.1f} {units[0]}"
 
 
 def age(span: datetime.timedelta) -> str:

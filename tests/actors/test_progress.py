@@ -3,7 +3,7 @@ import logging
 
 import pytest
 
-from actors.progress import Progress, Snapshot, duration, told
+from actors.progress import Progress, Snapshot, amount, duration, told
 
 
 class Clock:
@@ -138,3 +138,11 @@ def test_a_listener_is_told_at_the_start_now_and_then_and_at_the_end() -> None:
     with Progress(1, "train", stream=io.StringIO(), clock=clock) as progress:
         progress.advance()
     assert len(heard) == count
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (812, "812 B"), (999.4, "999 B"), (999.6, "1 kB"), (4_200_000, "4.2 MB"), (1.613e9, "1.61 GB")],
+)
+def test_bytes_are_said_in_three_digits(size: float, text: str) -> None:
+    assert amount(size) == text

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import ray
 
-from actors.progress import told
+from actors.progress import amount, told
 from jobs import ingest, own_signals, prune
 from jobs.runner import keep, main
 from jobs.stage import Context
@@ -90,13 +90,13 @@ def test_it_shows_first_and_removes_when_asked_without_ray(
     assert shown[0] == f"store {context.store.url}"
     assert shown[1].split() == ["run", "kind", "objects", "bytes", "age", "reason"]
     assert shown[2].split()[:3] == ["first", "run", "15"]
-    assert prune.amount(size) in shown[2]
+    assert amount(size) in shown[2]
     assert shown[2].endswith("30 days  unchanged for over 7 days")
     assert shown[3].split()[:3] == ["in", "all", "15"]
     assert shown[4] == "nothing was removed; --prune.delete removes it"
     assert context.store.list() == before
     assert pruned(context, "--prune.older_than_days", "7", "--prune.delete") == 0
-    assert capsys.readouterr().out.splitlines()[-1] == f"removed 15 objects, {prune.amount(size)}"
+    assert capsys.readouterr().out.splitlines()[-1] == f"removed 15 objects, {amount(size)}"
     assert list_runs(context.store) == ["second"]
     assert not Path(context.store.address("runs/first")).exists()
     assert pruned(context, "--prune.older_than_days", "7", "--prune.delete") == 0
