@@ -12,6 +12,7 @@ is a shorter one continued.
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -62,6 +63,39 @@ _OPENING_GAP = 0.05  # in standard deviations of the bar
 
 class DemoMarketError(ValueError):
     """A demo market that cannot be, or a ticker that it does not have."""
+
+
+class Seeded(Protocol):
+    """What the walk beneath every made-up market hangs on: a seed, a length in bars and the open of the first one."""
+
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+    @property
+    def bars(self) -> int: ...  # noqa: D102
+    @property
+    def start(self) -> str: ...  # noqa: D102
+
+
+@dataclass(eq=False)
+class Walk:
+    """The walk of one ticker, which a market then writes its patterns into.
+
+    Parameters
+    ----------
+    price
+        Of the first bar's open, about.
+    level
+        Usual volatility of a bar's log return.
+    moves
+        Log return of each bar.
+    volatility
+        Of each bar's log return.
+    """
+
+    price: float
+    level: float
+    moves: Floats
+    volatility: Floats
 
 
 class _Stream(IntEnum):
@@ -138,7 +172,7 @@ def names(market: DemoMarket) -> list[str]:
 def planted(market: DemoMarket) -> tuple[str, ...]:
     """Tickers whose climaxes are followed by a drift: the majors, and `DISCOVERABLE` others drawn by the seed."""
     others = names(market)[len(MAJORS) :]
-    drawn = _stream(market, _COMMON, _Stream.PLANTED).choice(len(others), size=DISCOVERABLE, replace=False)
+    drawn = stream(market, _COMMON, _Stream.PLANTED).choice(len(others), size=DISCOVERABLE, replace=False)
     return (*MAJORS, *(others[position] for position in sorted(drawn)))
 
 
@@ -151,24 +185,14 @@ def bars(market: DemoMarket, ticker: str) -> pd.DataFrame:
         If the market has no such ticker.
     """
     number = _number(market, ticker)
-    character = _stream(market, number, _Stream.CHARACTER)
-    level, beta = character.uniform(*_VOLATILITY), character.uniform(*_BETA)
-    price = 10 ** character.uniform(*_PRICE_DECADES)
-    common, common_volatility = _noise(market, _COMMON)
-    own, own_volatility = _noise(market, number)
-    volatility = level * np.sqrt((beta * common_volatility) ** 2 + (1 - beta**2) * own_volatility**2)
-    moves = level * (beta * common + np.sqrt(1 - beta**2) * own)
+    course = walk(market, number)
     at, sides = _climaxes(market, number)
-    moves[at] = _CLIMAX_NOISE * moves[at] - sides * _CLIMAX_MOVE * volatility[at]
+    course.moves[at] = _CLIMAX_NOISE * course.moves[at] - sides * _CLIMAX_MOVE * course.volatility[at]
     if ticker in planted(market):
-        _drift_back(moves, at, sides, market.edge)
-    prices = _candles(market, number, moves, volatility)
-    turnover = _log_volume(market, number, moves, volatility, level, at, sides) + np.log(_TURNOVER)
-    frame = pd.DataFrame(
-        {**{name: price * np.exp(values) for name, values in prices.items()}, "volume": np.exp(turnover) / price},
-        index=_times(market),
-    )
-    return frame[_trading(market)]
+        _drift_back(course.moves, at, sides, market.edge)
+    louder = np.zeros(market.bars)
+    louder[at] = sides * np.log(_CLIMAX_VOLUME)
+    return candles(market, number, course, louder)[_trading(market)]
 
 
 def oracle(market: DemoMarket, ticker: str) -> pd.Series:
@@ -184,7 +208,42 @@ def oracle(market: DemoMarket, ticker: str) -> pd.Series:
     at, sides = _climaxes(market, _number(market, ticker))
     signal = np.zeros(market.bars, dtype=np.int8)
     signal[at] = np.where(sides > 0, 1, 2)
-    return pd.Series(signal, index=_times(market), name="signal")[_trading(market)]
+    return pd.Series(signal, index=times(market), name="signal")[_trading(market)]
+
+
+def walk(market: Seeded, number: int) -> Walk:
+    """Return the walk of a market's ticker by its number from 1: fat tails, clustered volatility, a common factor."""
+    character = stream(market, number, _Stream.CHARACTER)
+    level, beta = character.uniform(*_VOLATILITY), character.uniform(*_BETA)
+    price = 10 ** character.uniform(*_PRICE_DECADES)
+    common, common_volatility = _noise(market, _COMMON)
+    own, own_volatility = _noise(market, number)
+    volatility = level * np.sqrt((beta * common_volatility) ** 2 + (1 - beta**2) * own_volatility**2)
+    moves = level * (beta * common + np.sqrt(1 - beta**2) * own)
+    return Walk(price=price, level=level, moves=moves, volatility=volatility)
+
+
+def candles(market: Seeded, number: int, course: Walk, louder: Floats) -> pd.DataFrame:
+    """Return the candles of a walk: open, high, low, close and volume by time.
+
+    Parameters
+    ----------
+    number
+        Of the ticker, from 1.
+    course
+        As ``walk`` returns it, with the market's patterns in its moves and volatility.
+    louder
+        What the patterns add to the natural logarithm of each bar's volume.
+    """
+    prices = _log_prices(market, number, course)
+    turnover = _log_volume(market, number, course) + louder + np.log(_TURNOVER)
+    return pd.DataFrame(
+        {
+            **{name: course.price * np.exp(values) for name, values in prices.items()},
+            "volume": np.exp(turnover) / course.price,
+        },
+        index=times(market),
+    )
 
 
 def _number(market: DemoMarket, ticker: str) -> int:
@@ -194,15 +253,16 @@ def _number(market: DemoMarket, ticker: str) -> int:
     return known.index(ticker) + 1
 
 
-def _stream(market: DemoMarket, number: int, purpose: _Stream) -> np.random.Generator:
+def stream(market: Seeded, number: int, purpose: int) -> np.random.Generator:
+    """Return the random numbers of a ticker, by its number from 1, for one purpose; those from 100 on are free."""
     sequence = np.random.SeedSequence(market.seed, spawn_key=(number, int(purpose)))
     return np.random.Generator(np.random.PCG64(sequence))
 
 
-def _noise(market: DemoMarket, number: int) -> tuple[Floats, Floats]:
+def _noise(market: Seeded, number: int) -> tuple[Floats, Floats]:
     """Return noise of variance 1, and its volatility: Student's t times a log-normal autoregression."""
-    shocks = _stream(market, number, _Stream.SHOCKS).standard_normal(market.bars)
-    tails = _stream(market, number, _Stream.TAILS).standard_t(_DEGREES_OF_FREEDOM, market.bars)
+    shocks = stream(market, number, _Stream.SHOCKS).standard_normal(market.bars)
+    tails = stream(market, number, _Stream.TAILS).standard_t(_DEGREES_OF_FREEDOM, market.bars)
     tails *= np.sqrt((_DEGREES_OF_FREEDOM - 2) / _DEGREES_OF_FREEDOM)
     step = _VOLATILITY_SPREAD * np.sqrt(1 - _VOLATILITY_PERSISTENCE**2)
     volatility = np.exp(_autoregression(shocks, step, _VOLATILITY_PERSISTENCE) - _VOLATILITY_SPREAD**2)
@@ -213,7 +273,7 @@ def _autoregression(shocks: Floats, step: float, persistence: float) -> Floats:
     return np.asarray(lfilter([step], [1.0, -persistence], shocks), dtype=np.float64)
 
 
-def _occurrences(generator: np.random.Generator, length: int, mean: float, least: int) -> Positions:
+def occurrences(generator: np.random.Generator, length: int, mean: float, least: int) -> Positions:
     """Return the positions, below length, of a Poisson process with a dead time after each event."""
     waits = least + np.floor(generator.exponential(mean - least, length // least + 1)).astype(np.int64)
     at = np.cumsum(waits)
@@ -222,9 +282,9 @@ def _occurrences(generator: np.random.Generator, length: int, mean: float, least
 
 def _climaxes(market: DemoMarket, number: int) -> tuple[Positions, Positions]:
     """Return positions of the climaxes, and the side of the drift where one follows: 1 up, −1 down."""
-    generator = _stream(market, number, _Stream.CLIMAXES)
-    at = _occurrences(generator, market.bars, CLIMAX_SPACING, _LEAST_CLIMAX_SPACING)
-    sides = np.where(_stream(market, number, _Stream.SIDES).random(len(at)) < 0.5, 1, -1)
+    generator = stream(market, number, _Stream.CLIMAXES)
+    at = occurrences(generator, market.bars, CLIMAX_SPACING, _LEAST_CLIMAX_SPACING)
+    sides = np.where(stream(market, number, _Stream.SIDES).random(len(at)) < 0.5, 1, -1)
     return at, sides
 
 
@@ -234,14 +294,15 @@ def _drift_back(moves: Floats, at: Positions, sides: Positions, edge: float) -> 
         moves[at[inside] + ahead] += sides[inside] * edge * DRIFT / HOLD
 
 
-def _candles(market: DemoMarket, number: int, moves: Floats, volatility: Floats) -> dict[str, Floats]:
+def _log_prices(market: Seeded, number: int, course: Walk) -> dict[str, Floats]:
     """Return log prices, with highs and lows as a Brownian bridge from open to close has them."""
-    gaps = _stream(market, number, _Stream.OPENINGS).standard_normal(market.bars) * _OPENING_GAP * volatility
+    moves, volatility = course.moves, course.volatility
+    gaps = stream(market, number, _Stream.OPENINGS).standard_normal(market.bars) * _OPENING_GAP * volatility
     closing = np.cumsum(moves)
     opening = closing - moves + gaps
     body = closing - opening
     upper, lower = (
-        np.sqrt(body**2 - 2 * volatility**2 * np.log1p(-_stream(market, number, purpose).random(market.bars)))
+        np.sqrt(body**2 - 2 * volatility**2 * np.log1p(-stream(market, number, purpose).random(market.bars)))
         for purpose in (_Stream.HIGHS, _Stream.LOWS)
     )
     return {
@@ -253,28 +314,26 @@ def _candles(market: DemoMarket, number: int, moves: Floats, volatility: Floats)
     }
 
 
-def _log_volume(
-    market: DemoMarket, number: int, moves: Floats, volatility: Floats, level: float, at: Positions, sides: Positions
-) -> Floats:
-    activity = _stream(market, number, _Stream.ACTIVITY).standard_normal(market.bars)
-    noise = _stream(market, number, _Stream.VOLUME).standard_normal(market.bars)
+def _log_volume(market: Seeded, number: int, course: Walk) -> Floats:
+    activity = stream(market, number, _Stream.ACTIVITY).standard_normal(market.bars)
+    noise = stream(market, number, _Stream.VOLUME).standard_normal(market.bars)
     volume = _autoregression(activity, _VOLUME_STEP, _VOLUME_PERSISTENCE) + _VOLUME_NOISE * noise
-    volume += _VOLUME_OF_MOVE * np.abs(moves) / volatility + np.log(volatility / level)
-    volume[at] += sides * np.log(_CLIMAX_VOLUME)
+    volume += _VOLUME_OF_MOVE * np.abs(course.moves) / course.volatility + np.log(course.volatility / course.level)
     return volume
 
 
-def _times(market: DemoMarket) -> pd.DatetimeIndex:
+def times(market: Seeded) -> pd.DatetimeIndex:
+    """Return the opens of a market's bars, UTC."""
     start = pd.to_datetime(market.start, utc=True)
     return pd.date_range(start, periods=market.bars, freq=BAR, unit="us", name="time")
 
 
 def _trading(market: DemoMarket) -> NDArray[np.bool_]:
     """Tell which bars exist: an outage of the exchange takes some hours of all tickers."""
-    generator = _stream(market, _COMMON, _Stream.OUTAGES)
-    at = _occurrences(generator, market.bars, _OUTAGE_SPACING, _LEAST_OUTAGE_SPACING)
+    generator = stream(market, _COMMON, _Stream.OUTAGES)
+    at = occurrences(generator, market.bars, _OUTAGE_SPACING, _LEAST_OUTAGE_SPACING)
     least, most = _OUTAGE_BARS
-    lengths = _stream(market, _COMMON, _Stream.OUTAGE_LENGTHS).integers(least, most + 1, len(at))
+    lengths = stream(market, _COMMON, _Stream.OUTAGE_LENGTHS).integers(least, most + 1, len(at))
     trading = np.ones(market.bars, dtype=bool)
     for first, length in zip(at, lengths, strict=True):
         trading[first : first + length] = False
