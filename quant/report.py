@@ -5,25 +5,20 @@ policy forbids the browser to fetch anything or to run any other script. Text fr
 config) is escaped by the template or embedded as JSON that cannot end its own element.
 """
 
-import base64
-import functools
-import gzip
-import hashlib
-import importlib.resources
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
-from quant import report_evaluation
+from quant import report_evaluation, report_patterns
 from quant import report_figures as figures
 from quant import report_words as words
+from quant.report_assets import ReportError as ReportError
+from quant.report_assets import asset, environment, require, shell
 from quant.report_evaluation import Comparison
+from quant.report_patterns import PatternContent
 from quant.schemas import EVALUATION, EVALUATION_CURVES, EVALUATION_GROUPS, FAILURES, METRICS, SHORTLIST
 from quant.shortlist import RULES
 
@@ -62,10 +57,6 @@ _PARTS_OF_A_COMPARISON = {
 }
 _TIPS = {"judge_sharpe": "sharpe", "judge_trades": "trades"}
 _SMALLEST_FIRST = ("rank", "ticker", "stage", "reason", "false_discovery_rate")
-
-
-class ReportError(ValueError):
-    """The content of a report does not fit together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +135,8 @@ class ReportContent:
         A row a ticker: ticker, rows, first, last, gaps, quarantined.
     planted
         Demo market only: the tickers that truly hold a pattern.
+    patterns
+        Clusters of windows and what followed them; None where none were made.
     """
 
     run: str
@@ -171,6 +164,7 @@ class ReportContent:
     tuning: pd.DataFrame | None = None
     quality: pd.DataFrame | None = None
     planted: frozenset[str] | None = None
+    patterns: PatternContent | None = None
 
 
 def render(content: ReportContent, *, detailed: int = DETAILED) -> str:
@@ -192,18 +186,15 @@ def render(content: ReportContent, *, detailed: int = DETAILED) -> str:
     best, others = table.head(detailed), table.iloc[detailed:]
     unseen = None if content.comparison is None else content.comparison.matrix()
     rules = figures.rule_table(content.rules, table)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "ensure_ascii": False, "separators": (",", ":")}
-    script, library = _asset("page.js"), get_plotlyjs()
-    return environment.from_string(_asset("page.html.jinja")).render(
+    patterns = None if content.patterns is None else report_patterns.section(content.patterns)
+    data = _data(content, best) | {"rules": rules, "others": figures.listed(others)}
+    template = environment().get_template("page.html.jinja")
+    return template.render(
         content=content,
         words=words,
-        style=Markup(_asset("page.css")),  # noqa: S704 - our own file
-        script=Markup(script),  # noqa: S704 - our own file
-        script_hash=_policy_hash(script),
-        library_hash=_policy_hash(library),
-        library=_compressed(library),
-        data=_data(content, best) | {"rules": rules, "others": figures.listed(others)},
+        **(shell(*report_patterns.page()) if patterns else shell(asset("page.css"), asset("page.js"))),
+        data=data | ({"patterns": patterns["data"]} if patterns else {}),
+        patterns=patterns,
         detailed=detailed,
         others=len(others),
         **_verdict(content),
@@ -229,31 +220,18 @@ def render(content: ReportContent, *, detailed: int = DETAILED) -> str:
     )
 
 
-def _asset(name: str) -> str:
-    return importlib.resources.files("quant").joinpath("report_page", name).read_text("utf-8")
-
-
-@functools.cache
-def _compressed(text: str) -> str:
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
-
-
-def _policy_hash(script: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
 def _check(content: ReportContent) -> None:
     names = {dataset: tuple(column.name for column in dataset.columns) for dataset in (SHORTLIST, FAILURES, METRICS)}
-    _require("shortlist", content.shortlist, names[SHORTLIST])
-    _require("failures", content.failures, names[FAILURES])
+    require("shortlist", content.shortlist, names[SHORTLIST])
+    require("failures", content.failures, names[FAILURES])
     if len(content.metrics):
-        _require("metrics", content.metrics, ("ticker", *names[METRICS]))
+        require("metrics", content.metrics, ("ticker", *names[METRICS]))
     if content.label_balance is not None:
-        _require("label_balance", content.label_balance, words.CLASS_NAMES)
+        require("label_balance", content.label_balance, words.CLASS_NAMES)
     if content.quality is not None:
-        _require("quality", content.quality, QUALITY_COLUMNS)
+        require("quality", content.quality, QUALITY_COLUMNS)
     if content.evaluation is not None:
-        _require("evaluation.history", content.evaluation.history, HISTORY_COLUMNS)
+        require("evaluation.history", content.evaluation.history, HISTORY_COLUMNS)
         if content.evaluation.confusion.shape != (3, 3):
             raise ReportError(
                 f"evaluation.confusion has the shape {content.evaluation.confusion.shape}; allowed: (3, 3)"
@@ -261,19 +239,13 @@ def _check(content: ReportContent) -> None:
     if content.comparison is not None:
         for dataset in (EVALUATION, EVALUATION_CURVES, EVALUATION_GROUPS):
             given = getattr(content.comparison, _PARTS_OF_A_COMPARISON[dataset.name])
-            _require(f"comparison of {dataset.name}", given, tuple(column.name for column in dataset.columns))
+            require(f"comparison of {dataset.name}", given, tuple(column.name for column in dataset.columns))
     unknown = set(content.rules) - {rule.name for rule in RULES}
     if unknown:
         raise ReportError(f"there is no rule {min(unknown)!r}; allowed: {', '.join(rule.name for rule in RULES)}")
     repeated = content.shortlist["ticker"][content.shortlist["ticker"].duplicated()]
     if len(repeated):
         raise ReportError(f"the shortlist holds {repeated.iloc[0]!r} more than once; allowed: one verdict a ticker")
-
-
-def _require(name: str, frame: pd.DataFrame, columns: tuple[str, ...]) -> None:
-    missing = [column for column in columns if column not in frame.columns]
-    if missing:
-        raise ReportError(f"{name} lacks {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
 
 
 def _verdict(content: ReportContent) -> dict[str, Any]:

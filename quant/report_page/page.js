@@ -14,13 +14,17 @@ function element(tag, properties = {}, ...children) {
 
 let library;
 
+/** What was packed by gzip and Base64, as a response to read. */
+function unpacked(text) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip")));
+}
+
 /** The plot library, unpacked on first use. */
 function plotly() {
   library ??= (async () => {
-    const packed = atob(document.getElementById("library").textContent);
-    const bytes = Uint8Array.from(packed, (letter) => letter.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-    document.head.append(element("script", { textContent: await new Response(stream).text() }));
+    const code = await unpacked(document.getElementById("library").textContent).text();
+    document.head.append(element("script", { textContent: code }));
     return window.Plotly;
   })();
   return library;
@@ -232,15 +236,16 @@ const charts = {
 async function draw(node) {
   const library = await plotly();
   const colour = colours();
-  const { traces, layout } = charts[node.dataset.chart](node, colour);
+  const { traces, layout } = await charts[node.dataset.chart](node, colour);
   const axis = { gridcolor: colour.line, linecolor: colour.line, zeroline: false, fixedrange: true, automargin: true };
+  const scales = new Set(["xaxis", "yaxis", ...Object.keys(layout).filter((name) => /^[xy]axis/.test(name))]);
   node.setAttribute("role", "img");
   await library.react(node, traces, {
     margin: { l: 40, r: 8, t: 10, b: 28 }, showlegend: false, dragmode: false, ...layout,
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: "system-ui, sans-serif", size: 12, color: colour.muted },
     hoverlabel: { bgcolor: colour.surface, bordercolor: colour.line, font: { color: colour.ink } },
-    xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
+    ...Object.fromEntries([...scales].map((name) => [name, { ...axis, ...layout[name] }])),
   }, { responsive: true, displayModeBar: false });
   drawn.add(node);
 }
