@@ -33,6 +33,7 @@ def fan_out(
     *,
     name: str,
     cpus: float = 1,
+    gpus: float = 0,
     memory: int | None = None,
     shared: object | None = None,
     in_flight: int | None = None,
@@ -55,6 +56,7 @@ def fan_out(
         shards: best worth about a second or more each (see `actors.sharding.shards`).
         name: of the work, for log lines and Ray's tools.
         cpus: of each task, above 0.
+        gpus: of each task; fractions share one.
         memory: bytes reserved for each task; None reserves nothing.
         shared: input of all shards, put into the object store once; NumPy arrays arrive without a copy, read-only.
         in_flight: most tasks at once; by default twice what fits on the cluster, which grows with it, and as many as
@@ -63,18 +65,18 @@ def fan_out(
         split: cuts a shard that keeps killing its worker into pieces.
 
     Raises:
-        ValueError: a number is out of range, or the cluster can never offer `cpus` or `memory`.
+        ValueError: a number is out of range, or the cluster can never offer `cpus`, `gpus` or `memory`.
         RuntimeError: called outside `actors.connect.connect`.
         ClusterLostError: while it runs, where the driver's own node is gone.
     """
-    require(name, cpus=cpus, memory=memory)
+    require(name, cpus=cpus, gpus=gpus, memory=memory)
     if in_flight is not None and in_flight < 1:
         raise ValueError(f"{name}: in_flight is {in_flight}; allowed is 1 or more, or None for twice what fits.")
     if retries < 0:
         raise ValueError(f"{name}: retries is {retries}; allowed is 0 or more.")
     # Ray's own retries count a preempted node like a crash and never end for a task killed for memory.
-    task = _run.options(name=name, num_cpus=cpus, memory=memory, max_retries=0)
-    request = {"CPU": cpus, "memory": memory or 0}
+    task = _run.options(name=name, num_cpus=cpus, num_gpus=gpus, memory=memory, max_retries=0)
+    request = {"CPU": cpus, "GPU": gpus, "memory": memory or 0}
     limit = (lambda: in_flight) if in_flight is not None else _capacity(request)
     return _outcomes(task, function, shards, shared, limit, name, retries, split, request)
 

@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from quant import rules
 from quant.features import FEATURE_SETS
 
+EMBEDDED = ("demo", "shapes", "samples")
+"""Sources that are no files."""
+
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Sides = tuple[Annotated[float, Field(gt=0, lt=1)] | None, ...]
@@ -39,9 +42,9 @@ class Ingest(Section):
     tickers: tuple[str, ...] = ()
     """Symbols to read; all where empty. A symbol that the source lacks is a failure of its own."""
     demo_seed: int = Field(default=0, ge=0)
-    """Seed of the demo market."""
+    """Seed of the demo market, and of the market of shapes."""
     demo_edge: float = Field(default=1.0, ge=0)
-    """Strength of the pattern planted in the demo market; 1 is the documented market, 0 plants nothing."""
+    """Strength of what follows a planted pattern there; 1 is the documented market, at 0 nothing does."""
 
 
 class Features(Section):
@@ -253,6 +256,56 @@ class Ablate(Section):
     round; labels of the article's alignment, which leaks, in place of honest ones or the other way round."""
     seed: int = Field(default=1, ge=0)
     """Seed of the order of the features."""
+
+
+class Patterns(Section):
+    """Which shapes recur before a bar, and what follows them (`jobs.patterns`)."""
+
+    trade: bool = False
+    """Whether clusters that differ give the signals, in place of the CNN."""
+    protocol: Literal["honest", "seed"] = "honest"
+    """"honest" fits an outcome-blind sample of the fit part and judges later parts; "seed" does what the clustering
+    notebook does, on all bars and on those windows alone that a rise followed."""
+    length: int = Field(default=18, ge=2, le=500)
+    """Bars of a window."""
+    horizon: int = Field(default=5, ge=2)
+    """Bars from a window's last bar on, itself included, in which its outcome comes about."""
+    answer: float = Field(default=0.05, gt=0)
+    """Rise of the best close ahead that counts as a hit, as a fraction."""
+    landmarks: int = Field(default=20_000, ge=50)
+    """Windows that are fitted at most, drawn from the fit part whatever followed them; all others are placed."""
+    clip: float = Field(default=12.0, gt=0)
+    """Scaled features are clipped to this many interquartile ranges (honest)."""
+    reducer: Literal["own", "umap-learn", "cuml", "auto"] | None = None
+    """What lays the windows out in the plane: this project's UMAP, the same at any number of threads; umap-learn; cuml,
+    which asks for a GPU; or cuml where it is installed, with a GPU if `train.gpu` is set, and else our own. None: our
+    own, and umap-learn under "seed"."""
+    neighbours: int = Field(default=30, ge=2, le=500)
+    """Windows that UMAP keeps a window together with, itself included."""
+    minimum_distance: float = Field(default=0.0, ge=0, le=1)
+    """How close UMAP lets neighbours come to lie at least."""
+    clustering: Literal["kmeans", "hdbscan"] = "kmeans"
+    """How the plane is cut into clusters."""
+    clusters: int | None = Field(default=None, ge=2, le=100)
+    """Clusters of k-means; None: 8 under "seed", else the number of `counts` that stability and silhouette choose."""
+    counts: tuple[Annotated[int, Field(ge=2, le=100)], ...] = (4, 6, 8, 10, 12, 16)
+    """Numbers of clusters to choose among."""
+    smallest: int = Field(default=100, ge=2)
+    """Windows of a cluster of HDBSCAN at least."""
+    seed: int = Field(default=42, ge=0, lt=2**32)
+    """Seed of the sample, the layout, the clusters and the resampling."""
+    refits: int = Field(default=3, ge=0)
+    """Fits with other seeds, and as many on bootstrap samples, that the clusters are held against; 0 for none."""
+    resamples: int = Field(default=1000, ge=100)
+    """Bootstrap samples of days behind an interval and a p-value."""
+    false_discovery_rate: Fraction = 0.1
+    """Share of clusters that may be said to differ from the base rate by mistake."""
+    threads: Count = 2
+    """Cores of the task that fits; they never change the result of our own UMAP."""
+    shown: int = Field(default=30_000, ge=1)
+    """Windows that the page shows at most."""
+    page_bars: int = Field(default=1_500_000, ge=1_000)
+    """Bars that the page of the patterns holds at most, so that its windows can be looked at one by one."""
 
 
 class Span(Section):
@@ -490,7 +543,8 @@ class RunConfig(Section):
     """The configuration of a run."""
 
     source: str = "demo"
-    """"demo", "samples", or a file, a directory or a URL to read bars from."""
+    """"demo", "shapes" (a market in which shapes recur, for `jobs.patterns`), "samples", or a file, a directory or a
+    URL to read bars from."""
     store: str = "store"
     """URL of the object store: a path, file://, s3:// or memory://."""
     run: str = "demo"
@@ -526,6 +580,7 @@ class RunConfig(Section):
     predict: Predict = Predict()
     evaluate: Evaluate = Evaluate()
     ablate: Ablate = Ablate()
+    patterns: Patterns = Patterns()
     search: Search = Search()
     costs: Costs = Costs()
     placebo: Placebo = Placebo()
@@ -550,6 +605,19 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _clusters_that_can_be_traded(self) -> "RunConfig":
+        if self.patterns.trade and self.patterns.protocol == "seed":
+            raise ValueError(
+                'patterns.trade is set with patterns.protocol "seed", whose clusters saw all bars; allowed: "honest"'
+            )
+        if self.patterns.trade and self.rejudge:
+            raise ValueError(
+                "patterns.trade and rejudge are both set; allowed: one of them, since clusters are traded in the run "
+                "that found them"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _rule_with_its_features(self) -> "RunConfig":
         if self.rule:
             rules.columns(self.rule, self.features.set)
@@ -558,4 +626,10 @@ class RunConfig(Section):
     @property
     def given(self) -> tuple[str, ...]:
         """Settings that give the signals, or the model behind them, so that none is trained; one at most."""
-        return tuple(name for name in ("model", "signals", "rule") if getattr(self, name))
+        sources = {
+            "model": self.model,
+            "signals": self.signals,
+            "rule": self.rule,
+            "patterns.trade": self.patterns.trade,
+        }
+        return tuple(name for name, value in sources.items() if value)

@@ -64,6 +64,8 @@ def model_name(context: Context) -> str:
     """What the signals are from, in a word."""
     if context.config.signals:
         return "own signals"
+    if context.config.patterns.trade:
+        return "clusters of patterns"
     if context.config.rule:
         return f"rule {context.config.rule}"
     return posixpath.basename(context.config.model or f"{context.config.train.architecture}.keras")

@@ -17,8 +17,9 @@ from jobs.gather import gather
 from jobs.rates import Rate
 from jobs.sources import Source, SourceError
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, run_stage
-from quant import bars, demo
+from quant import bars, demo, demo_shapes
 from quant.demo import DemoMarket
+from quant.demo_shapes import ShapeMarket
 from quant.schemas import BARS, FUNDING, QUARANTINE, frame
 from storage.hashing import fingerprint
 from storage.manifest import Manifest
@@ -26,10 +27,13 @@ from storage.manifest import Manifest
 STAGE = Stage("ingest", 2, (), (BARS, QUARANTINE, FUNDING))
 
 
+MadeUp = DemoMarket | ShapeMarket
+
+
 class Order(NamedTuple):
     """What the bars of a ticker are made of: a market or a file, None where there is none; and its funding rates."""
 
-    origin: DemoMarket | Source | None
+    origin: MadeUp | Source | None
     rates: pd.Series | None = None
 
 
@@ -38,11 +42,11 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
     config = context.config
     settings = {"source": config.source, **config.ingest.model_dump()}
     details = {}
-    market, files = None, []
-    if config.source == "demo":
-        market = demo_market(context)
+    files: list[sources.File] = []
+    if market := made_up(context):
         settings["demo"] = asdict(market)
-        details["planted"] = list(demo.planted(market))
+        if isinstance(market, DemoMarket):
+            details["planted"] = list(demo.planted(market))
     elif config.source != "samples":
         files = sources.files(config.source, config.ingest)
         settings["files"] = fingerprint({file.key: file.stamp for file in files})
@@ -51,7 +55,7 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
         settings["funding"] = funding.content
 
     def items() -> list[Item]:
-        found = demo_items(market) if market else file_items(context, files, fan_out)
+        found = made_up_items(market) if market else file_items(context, files, fan_out)
         return charged(wanted(config.ingest.tickers, found), funding)
 
     manifest = run_stage(context, stage(config), items, produce, settings=settings, fan_out=fan_out, details=details)
@@ -60,8 +64,8 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
 
 
 def stage(config: RunConfig) -> Stage:
-    """The stage with its cost: reading and checking a file, or making up a ticker of the demo market."""
-    if config.source == "demo":
+    """The stage with its cost: reading and checking a file, or making up a ticker of an embedded market."""
+    if config.source in ("demo", "shapes"):
         return replace(STAGE, rate=Rate(ticker=0.01, row=1.6e-6, requests=3, written_row=43, memory_row=350))
     return replace(
         STAGE,
@@ -69,9 +73,9 @@ def stage(config: RunConfig) -> Stage:
     )
 
 
-def demo_items(market: DemoMarket) -> list[Item]:
-    """One item a ticker of the demo market."""
-    return [Item(ticker, Order(market), rows=market.bars) for ticker in demo.names(market)]
+def made_up_items(market: MadeUp) -> list[Item]:
+    """One item a ticker of an embedded market."""
+    return [Item(ticker, Order(market), rows=market.bars) for ticker in names(market)]
 
 
 def file_items(context: Context, files: list[sources.File], fan_out: FanOut) -> list[Item]:
@@ -101,9 +105,19 @@ def charged(items: list[Item], funding: rows.File | None) -> list[Item]:
     return [replace(item, payload=item.payload._replace(rates=rates.get(item.ticker))) for item in items]
 
 
-def demo_market(context: Context) -> DemoMarket:
-    """The embedded market as configured."""
-    return DemoMarket(seed=context.config.ingest.demo_seed, edge=context.config.ingest.demo_edge)
+def made_up(context: Context) -> MadeUp | None:
+    """The embedded market as configured; None where bars come from elsewhere."""
+    settings = context.config.ingest
+    if context.config.source == "demo":
+        return DemoMarket(seed=settings.demo_seed, edge=settings.demo_edge)
+    if context.config.source == "shapes":
+        return ShapeMarket(seed=settings.demo_seed, edge=settings.demo_edge)
+    return None
+
+
+def names(market: MadeUp) -> list[str]:
+    """Tickers of an embedded market."""
+    return demo.names(market) if isinstance(market, DemoMarket) else demo_shapes.names(market)
 
 
 def produce(context: Context, item: Item, _extra: None) -> Produced:
@@ -152,6 +166,8 @@ def grid(settings: Ingest, raw: pd.DataFrame, address: str) -> pd.Timedelta | No
 def _raw(context: Context, ticker: str, order: Order) -> tuple[pd.DataFrame, str]:
     if isinstance(order.origin, DemoMarket):
         return demo.bars(order.origin, ticker).reset_index(), f"demo market, {ticker}"
+    if isinstance(order.origin, ShapeMarket):
+        return demo_shapes.bars(order.origin, ticker).reset_index(), f"market of shapes, {ticker}"
     if order.origin is not None:
         return sources.read(order.origin), order.origin.address
     raise SourceError(

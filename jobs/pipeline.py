@@ -12,7 +12,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jobs import backtest, evaluate, features, ingest, labels, placebo, predict, report, search, shortlist, train, tune
+from jobs import (
+    backtest,
+    evaluate,
+    features,
+    ingest,
+    labels,
+    patterns,
+    placebo,
+    predict,
+    report,
+    search,
+    shortlist,
+    train,
+    tune,
+)
 from jobs.config import RunConfig
 from jobs.stage import Context, now, require
 from quant.schemas import FAILURES, SHORTLIST, frame
@@ -22,7 +36,8 @@ from storage.manifest import Failure, Manifest, write_manifest
 from storage.tables import read_table, write_table
 
 STAGE = "pipeline"
-HASHED = ("features", "labels", "signals", "trials", "folds", "placebos", "trades", "metrics", "shortlist")
+TABLES_OF_SIGNALS = ("features", "labels", "patterns", "signals")
+HASHED = (*TABLES_OF_SIGNALS, "trials", "folds", "placebos", "trades", "metrics", "shortlist")
 
 logger = logging.getLogger("assay")
 
@@ -54,6 +69,8 @@ def path(config: RunConfig) -> list[ModuleType]:
         model = [predict]
     elif config.model or config.rule:
         model = [features, predict]
+    elif config.patterns.trade:
+        model = [features, patterns, predict]
     else:
         # an earlier run that is judged again brings its model along
         tuned = [tune] if config.train.tuned and not config.rejudge else []

@@ -25,9 +25,8 @@ from jobs.estimate import (
     went,
     without,
 )
-from jobs.ingest import demo_market
+from jobs.ingest import made_up, names
 from jobs.stage import Context, NotDone, StageMissingError
-from quant import demo
 from storage.manifest import Manifest, list_runs, read_manifest, read_receipts
 
 ROUND_TRIP = 0.03  # seconds until an object store over a network answers
@@ -152,9 +151,8 @@ def market_size(context: Context) -> tuple[dict[str, float], str]:
         return {ticker: float(info["rows"]) for ticker, info in ingested.tickers.items()}, "as ingested"
     config = context.config
     wanted = set(config.ingest.tickers)
-    if config.source == "demo":
-        market = demo_market(context)
-        rows, basis = dict.fromkeys(demo.names(market), float(market.bars)), "of the demo market"
+    if market := made_up(context):
+        rows, basis = dict.fromkeys(names(market), float(market.bars)), f"of the market '{config.source}'"
     elif config.source == "samples":
         rows, basis = {source.ticker: source.rows for source in sources.of_the_library()}, "of the samples"
     else:

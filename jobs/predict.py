@@ -1,4 +1,4 @@
-"""Turn the model's view of every bar into signals, by actors that load the model once; or take own ones or a rule's.
+"""Turn the model's view of every bar into signals, by actors that load the model once; or take others in their place.
 
 python -m jobs.predict --config run.toml --store URL --run NAME
 """
@@ -9,6 +9,7 @@ import logging
 import posixpath
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import pandas as pd
 
 from actors.outcome import Outcome
 from actors.pool import map_actors
-from jobs import market, own_signals, rule_signals
+from jobs import market, own_signals, pattern_signals, rule_signals
 from jobs.config import RunConfig
 from jobs.rates import Rate
 from jobs.stage import Context, FanOut, Item, Produced, ShardJob, Stage, items_of, require, reserved, run_stage
@@ -54,9 +55,9 @@ class Task:
 
 def run(context: Context, fan_out: FanOut | None = None) -> Manifest:
     """Bring the signals of the run up to date."""
-    if context.config.signals or context.config.rule:
-        source = own_signals if context.config.signals else rule_signals
-        return source.run(context, **({"fan_out": fan_out} if fan_out else {}))
+    if source := without_a_model(context.config):
+        found: Manifest = source.run(context, **({"fan_out": fan_out} if fan_out else {}))
+        return found
     ingested = market.of(context)
     parts = market.parts(context, ingested)
     own = own_files(context)
@@ -85,8 +86,9 @@ def run(context: Context, fan_out: FanOut | None = None) -> Manifest:
 
 def stage(config: RunConfig) -> Stage:
     """The stage with its cost: the network's view of every window of the choose and judge parts, if there is one."""
-    if config.signals or config.rule:
-        return own_signals.STAGE if config.signals else rule_signals.STAGE
+    if source := without_a_model(config):
+        found: Stage = source.STAGE
+        return found
     width, seen = len(columns(config.features.set)), config.split.choose + config.split.judge
     return replace(
         STAGE,
@@ -103,6 +105,12 @@ def stage(config: RunConfig) -> Stage:
             start=15.0,
         ),
     )
+
+
+def without_a_model(config: RunConfig) -> ModuleType | None:
+    """The module that the signals are from where no model gives them."""
+    sources = {own_signals: config.signals, rule_signals: config.rule, pattern_signals: config.patterns.trade}
+    return next((module for module, set_ in sources.items() if set_), None)
 
 
 def through_actors(

@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from actors.progress import amount, duration
 from jobs import ablate, pipeline
+from jobs.config import EMBEDDED
 from jobs.runner import names
 from jobs.stage import Context
 from storage import layout
@@ -174,7 +175,7 @@ def needed(store: Store, config: Mapping[str, object]) -> set[str]:
     urls.append(ingest.get("funding") if isinstance(ingest, Mapping) else None)
     inside = f"{store.url.rstrip('/')}/{layout.runs()}/"
     for url in urls:
-        if isinstance(url, str) and url not in ("demo", "samples"):
+        if isinstance(url, str) and url not in EMBEDDED:
             try:
                 whole = open_store(url).url
             except StoreError:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
-from jobs import market
+from jobs import market, pattern_page
 from jobs.flags import flags
 from jobs.gather import gather
 from jobs.shortlist import metrics_frame, trials_frame
@@ -79,6 +79,7 @@ def content(context: Context, pipeline: Manifest, fan_out: FanOut) -> ReportCont
         evaluation=None if brought else evaluation(require(context, "train")),
         comparison=None if brought else comparison(context),
         rule=rule(context),
+        patterns=pattern_page.of_the_report(context, fan_out),
         tuning=read_table(context.store, context.run, TUNING)
         if context.config.train.tuned and not brought and not context.config.rejudge
         else None,

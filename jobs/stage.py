@@ -6,6 +6,7 @@ that the stage is complete. Running again does what is missing and nothing twice
 """
 
 import datetime
+import functools
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -298,7 +299,8 @@ def require_training(context: Context, stage: str) -> None:
         If the signals, or the model behind them, are given.
     """
     if given := context.config.given:
-        name, value = given[0], getattr(context.config, given[0])
+        name = given[0]
+        value = functools.reduce(getattr, name.split("."), context.config)
         raise NoModelError(
             f"{stage}: run '{context.run}' trains no model of its own, since {name} is set ({value!r}). Leave {name} "
             "out to train one; `python -m jobs.predict` makes the signals of this run without."

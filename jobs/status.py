@@ -26,6 +26,7 @@ SILENT = 120.0  # seconds without a word after which that is said: the stage may
 CLEAR = "\x1b[2J\x1b[H"  # a terminal's screen
 HEADER = ("stage", "state", "unit", "done", "failed", "left", "rate", "time left", "")
 NUMBERS = (3, 4, 5, 6, 7)
+BY_HAND = ("patterns",)  # stages that may be run beside the path
 
 Known = dict[str, tuple[str, Manifest]]
 
@@ -95,7 +96,9 @@ def states(context: Context, moment: datetime.datetime, known: Known | None = No
         raise NoRunError(f"{context.store.url} holds no run '{context.run}' (--run); the runs there: {there}.")
     stamps = context.store.stamps(layout.manifests(context.run))
     stages = [stage.__name__.removeprefix("jobs.") for stage in pipeline.path(configured(context))]
-    return [state(stage, *heard(context, stage, stamps, known), moment) for stage in stages]
+    found = [state(stage, *heard(context, stage, stamps, known), moment) for stage in stages]
+    by_hand = [state(name, *heard(context, name, stamps, known), moment) for name in BY_HAND if name not in stages]
+    return found + [one for one in by_hand if one.word != "to do"]
 
 
 def heard(

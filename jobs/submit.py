@@ -33,7 +33,7 @@ from pydantic_settings import SettingsError
 
 from actors.package import check
 from actors.submission import INTERRUPTED, Dashboard, NameTakenError, OutcomeUnknownError, runtime_environment
-from jobs.config import RunConfig
+from jobs.config import EMBEDDED, RunConfig
 from jobs.flags import flags
 from jobs.runner import ConfigError, end, names, parse
 from storage import urls
@@ -106,7 +106,7 @@ def absolute(config: RunConfig) -> tuple[RunConfig, dict[str, str]]:
         )
     given = {name: getattr(config, name) for name in ("store", "source", "signals", "model", "scaler")}
     given["ingest.funding"] = config.ingest.funding
-    places = {name: urls.parse(url) for name, url in given.items() if url and url not in ("demo", "samples")}
+    places = {name: urls.parse(url) for name, url in given.items() if url and url not in EMBEDDED}
     for name, place in places.items():
         if place.scheme == "memory":
             raise ConfigError(

@@ -431,6 +431,122 @@ ABLATIONS = Dataset(
     by_ticker=False,
 )
 
+LANDMARKS = Dataset(
+    "landmarks",
+    1,
+    "The windows that the patterns were fitted on: where each lies, its cluster, what followed, and its scaled values",
+    ("number",),
+    (
+        Column("number", "int64", "", "in the order of fitting, from 0"),
+        Column("ticker", "string", "venue-market:symbol", "asset"),
+        Column("time", "time", "UTC", "open of the window's last bar"),
+        Column("x", "float32", "", "place in the plane"),
+        Column("y", "float32", "", "place in the plane"),
+        Column("cluster", "int8", "", "cluster; −1 is noise"),
+        Column("outcome", "float64", "fraction", "best close of the bars ahead over the window's last", nullable=True),
+        Column("forward_return", "float64", "fraction", "from the next open to the last close ahead", nullable=True),
+    ),
+    by_ticker=False,
+    open_columns="float32",
+)
+
+PROFILES = Dataset(
+    "profiles",
+    1,
+    "How the features of each cluster run over its windows, in real units",
+    ("cluster", "feature", "step"),
+    (
+        Column("cluster", "int8", "", "cluster; −1 is noise, −2 all windows"),
+        Column("feature", "string", "", "column of the feature set"),
+        Column("step", "int64", "bars", "before the window's last bar, 0 or negative"),
+        Column("mean", "float64", "as the feature", "of the cluster's windows", nullable=True),
+        *(
+            Column(f"q{share}", "float64", "as the feature", f"{share} % point", nullable=True)
+            for share in (10, 25, 50, 75, 90)
+        ),
+    ),
+    by_ticker=False,
+)
+
+CLUSTER_COUNTS = Dataset(
+    "cluster_counts",
+    1,
+    "Numbers of clusters that were tried; empty where the number was given",
+    ("count",),
+    (
+        Column("count", "int64", "", "clusters"),
+        Column("stability", "float64", "adjusted Rand index", "mean agreement with fits on bootstrap samples"),
+        Column("stability_error", "float64", "adjusted Rand index", "standard deviation of it"),
+        Column("silhouette", "float64", "", "mean silhouette of the windows in the plane"),
+        Column("chosen", "bool", "", "whether it was taken"),
+    ),
+    by_ticker=False,
+)
+
+PATTERNS = Dataset(
+    "patterns",
+    1,
+    "The cluster of the window that ends at each bar, where it lies, and what followed",
+    ("time",),
+    (
+        TIME,
+        Column("cluster", "int8", "", "cluster; −1 is noise"),
+        Column("x", "float32", "", "place in the plane"),
+        Column("y", "float32", "", "place in the plane"),
+        Column("distance", "float32", "scaled units", "to the nearest window of the fit part"),
+        Column("outcome", "float64", "fraction", "best close of the bars ahead over this close", nullable=True),
+        Column("forward_return", "float64", "fraction", "from the next open to the last close ahead", nullable=True),
+    ),
+)
+
+CLUSTER_OUTCOMES = Dataset(
+    "cluster_outcomes",
+    1,
+    "What followed the windows of each cluster, against all windows of the same part",
+    ("part", "cluster"),
+    (
+        Column("part", "string", "fit, validate or choose", "part of the calendar"),
+        Column("cluster", "int8", "", "cluster; −1 is noise"),
+        Column("windows", "int64", "count", "windows with a known outcome"),
+        Column("episodes", "int64", "count", "of windows that share no bar with the one before"),
+        Column("days", "int64", "count", "days that have a window of the cluster"),
+        *(
+            column
+            for name, unit, meaning in (
+                ("hit", "fraction", "share of windows whose outcome reaches the answer"),
+                ("return", "fraction", "mean forward return"),
+            )
+            for column in (
+                Column("hit_rate" if name == "hit" else "mean_return", "float64", unit, meaning, nullable=True),
+                Column(
+                    "base_rate" if name == "hit" else "base_return", "float64", unit, "of all windows", nullable=True
+                ),
+                Column(f"{name}_difference", "float64", unit, "the cluster's less that of all", nullable=True),
+                Column(f"{name}_low", "float64", unit, "2.5 % point, blocks of days drawn anew", nullable=True),
+                Column(f"{name}_high", "float64", unit, "97.5 % point", nullable=True),
+                Column(f"{name}_p_value", "float64", "probability", "of such a difference by chance", nullable=True),
+                Column(f"{name}_q_value", "float64", "rate", "corrected for the clusters", nullable=True),
+                Column(f"{name}_differs", "bool", "", "whether that is within `patterns.false_discovery_rate`"),
+            )
+        ),
+    ),
+    by_ticker=False,
+)
+
+CLUSTER_HISTOGRAMS = Dataset(
+    "cluster_histograms",
+    1,
+    "How the outcomes of each cluster, and of all windows, are spread over the validate and choose parts",
+    ("cluster", "low"),
+    (
+        Column("cluster", "int8", "", "cluster; −1 is noise, −2 all windows"),
+        Column("low", "float64", "fraction", "lower border of the bin; the first reaches further down"),
+        Column("high", "float64", "fraction", "upper border of the bin; the last reaches further up"),
+        Column("windows", "int64", "count", "windows in the bin"),
+    ),
+    by_ticker=False,
+)
+
 FAILURES = Dataset(
     "failures",
     1,
@@ -459,6 +575,12 @@ DATASETS: dict[str, Dataset] = {
         EVALUATION_CURVES,
         EVALUATION_GROUPS,
         ABLATIONS,
+        LANDMARKS,
+        PROFILES,
+        CLUSTER_COUNTS,
+        PATTERNS,
+        CLUSTER_OUTCOMES,
+        CLUSTER_HISTOGRAMS,
         TRIALS,
         FOLDS,
         PLACEBOS,

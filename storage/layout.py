@@ -5,7 +5,7 @@ runs/<run>/
     manifests/<stage>.json                            written last: the stage is complete
     receipts/<stage>/<fingerprint>/<digest>.json      what one shard finished
     progress/<stage>.json                             how far the stage was when last heard of
-    models/<name>/<file>   checkpoints/<name>/…   exports/<file>   report.html
+    models/<name>/<file>   checkpoints/<name>/…   exports/<file>   report.html   patterns.html
     config.json                                       the configuration of the job that was last started
 """
 
@@ -28,6 +28,7 @@ _PLACES = {
     "checkpoints": re.compile(rf"(?P<name>{_WORD})/(?P<rest>.+)"),
     "exports": re.compile(rf"(?P<name>{_WORD})(?:/{_WORD})*"),
     "report.html": re.compile(""),
+    "patterns.html": re.compile(""),
     "config.json": re.compile(""),
 }
 
@@ -142,6 +143,11 @@ def export(run: str, *names: str) -> str:
 def report(run: str) -> str:
     """Key of the report."""
     return f"{run_prefix(run)}/report.html"
+
+
+def patterns(run: str) -> str:
+    """Key of the page of the patterns."""
+    return f"{run_prefix(run)}/patterns.html"
 
 
 def config(run: str) -> str:

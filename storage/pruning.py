@@ -258,7 +258,7 @@ def _leftovers(
     unfinished = {
         place.name for key, place in by_kind["receipts"].items() if key not in receipts and place.name not in stages
     }
-    models = {str(manifest.details.get("architecture")) for manifest in stages.values()}
+    models = {str(manifest.details.get(name)) for manifest in stages.values() for name in ("architecture", "model")}
     chosen = {
         ("receipts", "of work that is complete, or was given up"): receipts,
         ("tables", "of tickers or datasets that no manifest names"): _tables(

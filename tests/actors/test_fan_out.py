@@ -134,6 +134,7 @@ def test_no_shards_are_no_outcomes() -> None:
     [
         ({"cpus": 0}, "big: cpus is 0"),
         ({"cpus": 5}, "big: a worker asks for 5 CPU, but this machine's Ray has 4 CPU"),
+        ({"gpus": 1}, "big: a worker asks for 1 CPU, 1 GPU, but this machine's Ray has 4 CPU, 0 GPU"),
         ({"memory": 2**60}, "big: a worker asks for 1 CPU, 1,152,921,504.6 GB of memory"),
         ({"in_flight": 0}, "big: in_flight is 0"),
         ({"retries": -1}, "big: retries is -1"),

@@ -202,8 +202,12 @@ def test_tables_go_that_no_manifest_names() -> None:
 
 
 def test_models_go_that_no_manifest_refers_to() -> None:
-    keys = [layout.model("a", name, "model.keras") for name in ("cnn", "causal")]
-    records = Records(manifests={"train": manifest("train", details={"architecture": "cnn"})})
+    keys = [layout.model("a", name, "model.keras") for name in ("cnn", "causal", "patterns")]
+    trained, fitted = (
+        manifest(name, details=details)
+        for name, details in (("train", {"architecture": "cnn"}), ("pattern_fit", {"model": "patterns"}))
+    )
+    records = Records(manifests={"train": trained, "pattern_fit": fitted})
     assert gone(plan([run("a", keys, records=records)], RULES, NOW), "models") == {"a": [keys[1]]}
     assert gone(plan([run("a", keys)], RULES, NOW), "models") == {"a": sorted(keys)}
 
