@@ -208,8 +208,11 @@ def test_a_run_that_is_submitted_again_resumes_and_gives_the_local_result(
 
     # Ctrl-C ends the following alone, and says how to take it up again and how to stop the job
     process = cluster.start("pipeline", *settings)
-    assert process.stdout is not None
-    assert any(line.startswith("stage 2 of ") for line in process.stdout)
+    # by the store, since the log arrives later, maybe when all is done
+    deadline = time.monotonic() + 120
+    while not submitted.store.exists(layout.manifest("first", "ingest")):
+        assert time.monotonic() < deadline, "the job never came to its second stage"
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
     first = submission(told)
