@@ -86,7 +86,7 @@ def test_the_page_says_what_the_protocol_cannot(iota: Context):
     assert require(iota, "pattern_outcomes").details["sides"] == {}
 
 
-@pytest.mark.slow  # the windows of all 446 are held to the notebook's in tests/quant/test_notebook.py, and a job's above
+@pytest.mark.slow  # tests/quant/test_notebook.py holds the windows of all 446 to the notebook's, and a job's are above
 @pytest.mark.market_data
 def test_446_tickers_as_the_notebook_cuts_them(market_data: Path, tmp_path: Path):
     context = make_context(
