@@ -32,6 +32,7 @@ POINTER = b"version https://git-lfs"
 DELIMITERS = ",;\t|"
 LONGEST_HEADER = 1 << 16
 ENOUGH_ROWS = 20  # that end alike, to say of the last one that it is whole
+_BROKEN = (pa.ArrowException, csv.Error, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def parse(data: bytes, *, limit: int, columns: Mapping[str, str] | None = None, 
         return _parsed(_read(content, limit, columns), archive, zone)
     except CandleFileError:
         raise
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
+    except _BROKEN as error:
         said = " ".join(str(error).split())[:200]
         raise CandleFileError(f"the file is truncated or broken: {said or type(error).__name__}") from error
 

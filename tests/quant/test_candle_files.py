@@ -277,7 +277,7 @@ def encrypted() -> bytes:
         (zipped(klines(), "/etc/cron.csv"), "leads elsewhere"),
         (zipped(klines(), "..\\x.csv"), "leads elsewhere"),
         (zipped(klines(), "C:\\x.csv"), "leads elsewhere"),
-        (encrypted(), "is encrypted"),
+        (encrypted(), "is encrypted; unpack it first"),
         (zipped(klines())[:-40], "truncated or broken"),
         (gzip.compress(klines(), mtime=0)[:-9], "truncated or broken"),
     ],
@@ -342,7 +342,8 @@ def test_a_flipped_byte_changes_only_what_it_says(name: str, data: st.DataObject
     else:
         # one byte is in one row; it holds what the file says, and where it has taken another's time, that is told
         assert (~same).sum() <= 1 + len(quarantine)
-        assert len(found) + len(quarantine) == len(EXPECTED)
+        cut = sum("may have been cut" in note for note in flipped.notes)  # the end of the last line was flipped
+        assert len(found) + len(quarantine) + cut == len(EXPECTED)
 
 
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
