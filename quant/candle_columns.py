@@ -21,6 +21,8 @@ MISSING = ("", "nan", "NaN", "none", "None", "null", "NULL")
 
 _ZONED = r"(?:Z|:\d.*[+-]\d\d(?::?\d\d)?)$"
 _LARGEST_EPOCH = 9e18
+_SMALLEST_LAST_EPOCH = 1e8  # 1973 in seconds; below are numbers of rows, and dates written 20240131
+_CALENDAR = ((190001010000, 210001010000), (19000101000000, 21000101000000))  # written 202401312345 and 20240131234500
 
 
 class CandleFileError(ValueError):
@@ -191,6 +193,12 @@ def _epoch(floats: npt.NDArray[np.float64], values: pa.ChunkedArray) -> pd.Serie
     if np.isnan(floats).any() or (np.abs(floats) > _LARGEST_EPOCH).any():
         row = int(np.argmax(np.isnan(floats) | (np.abs(floats) > _LARGEST_EPOCH)))
         raise CandleFileError(f"row {row} has the time {str(values[row].as_py())[:40]!r}; it is no number since 1970")
+    least, most = floats.min(initial=np.inf), floats.max(initial=-np.inf)
+    if most < _SMALLEST_LAST_EPOCH or any(first <= least and most < end for first, end in _CALENDAR):
+        raise CandleFileError(
+            f"times like {str(values[0].as_py())[:40]!r} are not numbers since 1970, but of rows or of a calendar; "
+            "write them as 2024-01-31 23:45:00"
+        )
     try:
         return pd.Series(np.asarray(values.cast(pa.int64()).to_numpy(), dtype=np.int64))
     except pa.ArrowException:
