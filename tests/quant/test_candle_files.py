@@ -58,9 +58,9 @@ def zipped(content: bytes, *names: str) -> bytes:
     return buffer.getvalue()
 
 
-def feather(compression: str = "lz4") -> bytes:
+def feather(compression: str = "lz4", **others: object) -> bytes:
     buffer = io.BytesIO()
-    frame().to_feather(buffer, compression=compression)
+    frame().assign(**others).to_feather(buffer, compression=compression)
     return buffer.getvalue()
 
 
@@ -249,6 +249,7 @@ def test_an_absurd_number_is_left_to_quarantine() -> None:
         (csv_of([naive()[0] + "Z", *naive()[1:]]), "some times have a zone and others"),
         (frame().assign(ticker=["A", "B"] * 20).to_parquet(), "holds 2 tickers, 'A' and 'B'"),
         (frame().rename(columns={"open": "('A', 'open')"}).to_parquet(), "wide"),
+        (feather(ticker=pd.Categorical(["A"] * 40)), "'ticker' holds dictionary.*allowed are numbers, times and text"),
         (frame().assign(close=True).to_parquet(), "'close' holds bool"),
     ],
 )  # fmt: skip
