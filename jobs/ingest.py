@@ -17,14 +17,14 @@ from jobs.gather import gather
 from jobs.rates import Rate
 from jobs.sources import Source, SourceError
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, run_stage
-from quant import bars, demo, demo_shapes
+from quant import bars, demo, demo_shapes, quality
 from quant.demo import DemoMarket
 from quant.demo_shapes import ShapeMarket
-from quant.schemas import BARS, FUNDING, QUARANTINE, frame
+from quant.schemas import BARS, FUNDING, QUALITY, QUARANTINE, frame
 from storage.hashing import fingerprint
 from storage.manifest import Manifest
 
-STAGE = Stage("ingest", 2, (), (BARS, QUARANTINE, FUNDING))
+STAGE = Stage("ingest", 3, (), (BARS, QUARANTINE, QUALITY, FUNDING))
 
 
 MadeUp = DemoMarket | ShapeMarket
@@ -133,11 +133,13 @@ def produce(context: Context, item: Item, _extra: None) -> Produced:
     bar = grid(context.config.ingest, raw, address)
     sound, quarantine = bars.validate(raw, bar, source=address)
     length = bar or bars.infer_bar(sound.index)
+    flagged = quality.flags(sound, bar)
     funding = order.rates
     return Produced(
         {
             BARS: sound,
             QUARANTINE: quarantine,
+            QUALITY: flagged,
             FUNDING: frame(FUNDING, []) if funding is None else funding.astype(np.float64).to_frame(),
         },
         {
@@ -147,6 +149,7 @@ def produce(context: Context, item: Item, _extra: None) -> Produced:
             "bar_seconds": length.total_seconds(),
             "gaps": int(bars.segments(sound.index, length)[-1]),
             "quarantined": len(quarantine),
+            "flags": quality.counts(flagged),
             "funding": 0 if funding is None else len(funding),
             "source": address,
         },

@@ -78,6 +78,21 @@ QUARANTINE = Dataset(
     ),
 )
 
+QUALITY = Dataset(
+    "quality",
+    1,
+    "What is odd about the bars, flagged and left as it is",
+    ("kind", "start"),
+    (
+        Column("kind", "string", "gap, redenomination, spike, stale, volume or zero volume", "what was found"),
+        Column("start", "time", "UTC", "open of the first bar concerned; of a gap, of the first that is missing"),
+        Column("end", "time", "UTC", "open of the last bar concerned; of a gap, of the last that is missing"),
+        Column("bars", "int64", "count", "bars concerned or missing"),
+        Column("value", "float64", "as detail names it", "hours, price, price ratio, fraction or usual volumes"),
+        Column("detail", "string", "", "the value in words"),
+    ),
+)
+
 FUNDING = Dataset(
     "funding",
     1,
@@ -566,6 +581,7 @@ DATASETS: dict[str, Dataset] = {
     for dataset in (
         BARS,
         QUARANTINE,
+        QUALITY,
         FUNDING,
         SESSIONS,
         FEATURES,

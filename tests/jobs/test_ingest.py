@@ -12,7 +12,7 @@ import pytest
 from actors.sharding import SHARDS_PER_WORKER
 from jobs import ingest
 from jobs.stage import AllFailedError, Context
-from quant.schemas import BARS, QUARANTINE
+from quant.schemas import BARS, QUALITY, QUARANTINE
 from storage.local import LocalBackend
 from storage.manifest import Manifest
 from storage.tables import read_table
@@ -176,3 +176,17 @@ def test_many_tickers_are_many_shards(tmp_path: Path):
     with pytest.raises(IndexError):  # nothing came back, so there is not even a failure to name
         ingest.run(context, fan_out=counted)
     assert seen == [SHARDS_PER_WORKER * context.workers]
+
+
+def test_what_is_odd_is_flagged_and_left_as_it_is(folder: Path, tmp_path: Path):
+    odd = raw().drop(index=range(50, 60))
+    odd.loc[100:105, "volume"] = 0.0
+    odd.to_parquet(folder / "ODDUSDT.parquet")
+    context, manifest = ingested(folder, tmp_path)
+    flagged = read_table(context.store, context.run, QUALITY, "local-um:ODDUSDT")
+    assert flagged[["kind", "bars"]].to_numpy().tolist() == [["gap", 10], ["zero volume", 6]]
+    counts = manifest.tickers["local-um:ODDUSDT"]["flags"]
+    assert {kind: count for kind, count in counts.items() if count} == {"gap": 1, "zero volume": 1}
+    assert not any(manifest.tickers["local-um:GOODUSDT"]["flags"].values())
+    kept = read_table(context.store, context.run, BARS, "local-um:ODDUSDT")
+    assert kept["volume"].tolist() == odd["volume"].tolist()
