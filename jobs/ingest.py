@@ -66,10 +66,10 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
 def stage(config: RunConfig) -> Stage:
     """The stage with its cost: reading and checking a file, or making up a ticker of an embedded market."""
     if config.source in ("demo", "shapes"):
-        return replace(STAGE, rate=Rate(ticker=0.01, row=1.6e-6, requests=3, written_row=43, memory_row=350))
+        return replace(STAGE, rate=Rate(ticker=0.013, row=1.7e-6, requests=4, written_row=43, memory_row=350))
     return replace(
         STAGE,
-        rate=Rate(ticker=0.02, row=9e-7, requests=4, read_row=50, written=2_000, written_row=43, memory_row=450),
+        rate=Rate(ticker=0.023, row=1e-6, requests=5, read_row=50, written=4_000, written_row=43, memory_row=450),
     )
 
 
@@ -133,7 +133,8 @@ def produce(context: Context, item: Item, _extra: None) -> Produced:
     bar = grid(context.config.ingest, raw, address)
     sound, quarantine = bars.validate(raw, bar, source=address)
     length = bar or bars.infer_bar(sound.index)
-    flagged = quality.flags(sound, bar)
+    # what is a gap to a market that closes only its sessions tell, which are known once all tickers are read
+    flagged = quality.flags(sound, None if context.config.ingest.calendar == "sessions" else bar)
     funding = order.rates
     return Produced(
         {
