@@ -89,10 +89,10 @@ def test_it_shows_first_and_removes_when_asked_without_ray(
     size = sum(entry.size for key, entry in context.store.entries().items() if key.startswith("runs/first/"))
     assert shown[0] == f"store {context.store.url}"
     assert shown[1].split() == ["run", "kind", "objects", "bytes", "age", "reason"]
-    assert shown[2].split()[:3] == ["first", "run", "15"]
+    assert shown[2].split()[:3] == ["first", "run", "19"]
     assert amount(size) in shown[2]
     assert shown[2].endswith("30 days  unchanged for over 7 days")
-    assert shown[3].split()[:3] == ["in", "all", "15"]
+    assert shown[3].split()[:3] == ["in", "all", "19"]
     assert shown[4] == "nothing was removed; --prune.delete removes it"
     assert context.store.list() == before
     assert pruned(context, "--prune.older_than_days", "7", "--prune.delete") == 0

@@ -49,6 +49,8 @@ class Cluster:
             [sys.executable, "-m", "jobs.submit", *arguments, "--address", address or self.address],
             cwd=self.directory, env={**self.environment, "PYTHONPATH": str(ROOT), **variables},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            # whoever runs the tests in the background has Ctrl-C ignored, and that is inherited
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip
 
     def submit(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
