@@ -96,7 +96,7 @@ def test_it_shows_first_and_removes_when_asked_without_ray(
     assert shown[4] == "nothing was removed; --prune.delete removes it"
     assert context.store.list() == before
     assert pruned(context, "--prune.older_than_days", "7", "--prune.delete") == 0
-    assert capsys.readouterr().out.splitlines()[-1] == f"removed 15 objects, {amount(size)}"
+    assert capsys.readouterr().out.splitlines()[-1] == f"removed 19 objects, {amount(size)}"
     assert list_runs(context.store) == ["second"]
     assert not Path(context.store.address("runs/first")).exists()
     assert pruned(context, "--prune.older_than_days", "7", "--prune.delete") == 0
