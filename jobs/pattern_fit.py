@@ -20,7 +20,9 @@ from jobs.rates import Meter
 from jobs.stage import Context, FanOut, Stage, require, stage_fingerprint, up_to_date, write_whole
 from quant import clusters, labels, patterns, scaling, windows
 from quant.bars import segments
-from quant.pattern_model import PatternModel, PatternParameters
+from quant.clusters import NOISE
+from quant.features import columns
+from quant.pattern_model import MOST_CLUSTERS, PatternModel, PatternParameters
 from quant.patterns import Drawn
 from quant.schemas import CLUSTER_COUNTS, FEATURES, LANDMARKS, PROFILES, frame
 from quant.splits import Part
@@ -56,10 +58,11 @@ class Task:
 
 
 class Orders(NamedTuple):
-    """Which windows of a ticker are wanted: their places among all that it has."""
+    """Which windows of a ticker are wanted: their numbers among those of all tickers, of which its own begin at one."""
 
     ticker: str
     chosen: npt.NDArray[np.int64]
+    first: int
 
 
 class Fitted(NamedTuple):
@@ -120,6 +123,7 @@ def settings_of(context: Context) -> dict[str, Any]:
     common = settings.model_dump(mode="json", exclude=DECIDE_NOTHING)
     if settings.protocol == "seed":
         return common
+    del common["answer"]  # which says what a hit is, and so decides nothing of an outcome-blind fit
     fit_part = market.parts(context, market.of(context))["fit"]
     return {
         **common,
@@ -155,11 +159,9 @@ def draw(context: Context, fan_out: FanOut) -> Drawn:
         )
     generator = np.random.default_rng(context.config.patterns.seed)
     chosen = np.sort(generator.choice(total, size=min(wanted, total), replace=False))
-    borders = np.append(0, np.cumsum(sizes))
-    orders = [
-        Orders(ticker, chosen[(chosen >= first) & (chosen < last)] - first)
-        for ticker, first, last in zip(tickers, borders[:-1], borders[1:], strict=True)
-    ]
+    firsts = np.cumsum(sizes) - sizes
+    pieces = np.split(chosen, np.searchsorted(chosen, firsts[1:]))
+    orders = [Orders(*each) for each in zip(tickers, pieces, firsts, strict=True)]
     found: dict[str, Drawn] = {}
     wanted_of = [order for order in orders if len(order.chosen)]
     for part in gather(cut, wanted_of, context, name="drawing windows", shared=task, fan_out=fan_out):
@@ -178,7 +180,7 @@ def cut(orders: list[Orders], task: Task) -> dict[str, Drawn]:
     found = {}
     for order in orders:
         features = _features(task, order.ticker)
-        ends = _ends(task, features)[order.chosen]
+        ends = _ends(task, features)[order.chosen - order.first]
         times = pd.DatetimeIndex(features.index[ends])
         followed = outcomes(market.bars(context, order.ticker), settings, task.calendar, task.part).reindex(times)
         found[order.ticker] = Drawn(
@@ -189,6 +191,16 @@ def cut(orders: list[Orders], task: Task) -> dict[str, Drawn]:
             followed["forward_return"].to_numpy(),
         )
     return found
+
+
+def window_ends(
+    features: pd.DataFrame, calendar: market.Calendar, length: int, allowed: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.intp]:
+    """Rows at which a window of a ticker ends: all its features finite, no gap, and every row allowed."""
+    complete = np.isfinite(features.to_numpy()).all(axis=1)
+    if allowed is not None:
+        complete &= allowed
+    return windows.ends(complete, segments(pd.DatetimeIndex(features.index), calendar), length)
 
 
 def outcomes(
@@ -217,13 +229,17 @@ def fit(shared: tuple[Context, Drawn | None]) -> Fitted:
         drawn, scaler, rows = pattern_seed.windows(context)
     else:
         flat = drawn.windows.reshape(-1, drawn.windows.shape[-1])
-        names = list(read_table(context.store, context.run, FEATURES, drawn.tickers[0]).columns)
-        scaler = scaling.fit("robust", flat, names, clip=settings.clip)
+        scaler = scaling.fit("robust", flat, columns(context.config.features.set), clip=settings.clip)
         rows = scaler.transform(drawn.windows).reshape(len(drawn.windows), -1)
     reducer = patterns.reducer(settings.reducer or ("umap-learn" if settings.protocol == "seed" else "own"))
     places = patterns.reduced(rows, reducer, settings.seed, **_reduction(settings))
     counts, count = _count(settings, places)
     found = patterns.clustered(places, settings.clustering, count, settings.smallest, settings.seed)
+    if found.max(initial=NOISE) >= MOST_CLUSTERS:
+        raise PatternsError(
+            f"{settings.clustering} finds {found.max() + 1} clusters; allowed are {MOST_CLUSTERS}. Set "
+            f"patterns.smallest above {settings.smallest}"
+        )
     parameters = PatternParameters(
         settings.length,
         settings.neighbours,
@@ -231,7 +247,7 @@ def fit(shared: tuple[Context, Drawn | None]) -> Fitted:
         settings.seed,
         reducer,
         settings.clustering,
-        int(found.max(initial=-1)) + 1,
+        int(found.max(initial=NOISE)) + 1,
     )
     model = PatternModel(parameters, scaler, np.asarray(rows, dtype=np.float32), places, found)
     return Fitted(model, drawn, counts, patterns.fit_figures(model, drawn, threads=settings.threads))
@@ -263,9 +279,11 @@ def refit(order: tuple[str, int], shared: tuple[Patterns, PatternModel]) -> floa
         drawn = np.random.default_rng([settings.seed, number]).integers(len(rows), size=len(rows))
         mine = np.unique(drawn)  # a window that was drawn twice would be its own neighbour
     places = patterns.reduced(rows[mine], model.parameters.reducer, seed, **_reduction(settings))
-    found = patterns.clustered(places, settings.clustering, model.parameters.count, settings.smallest, seed)
+    # of fewer windows a cluster has fewer
+    smallest = max(2, round(settings.smallest * len(mine) / len(rows)))
+    found = patterns.clustered(places, settings.clustering, model.parameters.count, smallest, seed)
     again = PatternModel(
-        PatternParameters(**{**vars(model.parameters), "count": int(found.max(initial=-1)) + 1, "seed": seed}),
+        PatternParameters(**{**vars(model.parameters), "count": int(found.max(initial=NOISE)) + 1, "seed": seed}),
         model.scaler,
         rows[mine],
         places,
@@ -314,11 +332,11 @@ def _count(settings: Patterns, places: npt.NDArray[np.float32]) -> tuple[pd.Data
 
 
 def _features(task: Task, ticker: str) -> pd.DataFrame:
-    return read_table(task.context.store, task.context.run, FEATURES, ticker)
+    names = columns(task.context.config.features.set)
+    return read_table(task.context.store, task.context.run, FEATURES, ticker, columns=names)
 
 
 def _ends(task: Task, features: pd.DataFrame) -> npt.NDArray[np.intp]:
     """Rows of a ticker at which a whole window ends within the part."""
-    times = pd.DatetimeIndex(features.index)
-    complete = np.isfinite(features.to_numpy()).all(axis=1) & task.part.rows(times)
-    return windows.ends(complete, segments(times, task.calendar), task.context.config.patterns.length)
+    inside = task.part.rows(pd.DatetimeIndex(features.index))
+    return window_ends(features, task.calendar, task.context.config.patterns.length, inside)

@@ -6,9 +6,8 @@ Tasks add up whole numbers by day and cluster, so that the sum hangs on no order
 import functools
 import logging
 import math
-import operator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +19,7 @@ from jobs.rates import Meter
 from jobs.stage import Context, FanOut, Stage, require, stage_fingerprint, up_to_date, write_whole
 from quant import cluster_outcomes
 from quant.cluster_outcomes import Tally
-from quant.pattern_model import NOISE
-from quant.patterns import ALL
+from quant.clusters import ALL, NOISE
 from quant.schemas import BARS, CLUSTER_HISTOGRAMS, CLUSTER_OUTCOMES, LANDMARKS, PATTERNS, frame
 from quant.splits import Part
 from storage.manifest import Manifest
@@ -52,12 +50,20 @@ class Sums(NamedTuple):
     tallies: dict[str, Tally]
     histogram: npt.NDArray[np.int64]
 
+    def plus(self, other: "Sums") -> "Sums":
+        """Both together."""
+        together = {name: tally + other.tallies[name] for name, tally in self.tallies.items()}
+        return Sums(together, self.histogram + other.histogram)
+
 
 def run(context: Context, fan_out: FanOut) -> Manifest:
     """Bring the outcomes of the run's clusters up to date."""
     settings, fitted = context.config.patterns, require(context, "pattern_fit")
     seed = settings.protocol == "seed"
-    parts = of_all_time(context) if seed else {name: _parts(context)[name] for name in JUDGED}
+    parts = of_all_time(context)
+    if not seed:
+        whole = market.parts(context, market.of(context))
+        parts = {name: whole[name] for name in JUDGED}
     decisive = {
         **settings.model_dump(
             mode="json",
@@ -73,18 +79,21 @@ def run(context: Context, fan_out: FanOut) -> Manifest:
     borders = np.linspace(low, high if high > low else low + 1e-9, BINS + 1)
     task = Task(context, parts, tuple(parts) if seed else LATER, int(fitted.details["clusters"]), borders)
     tickers = sorted(require(context, "patterns").tickers)
-    sums = list(gather(added_up, tickers, context, name="outcomes", shared=task, fan_out=fan_out))
-    tallies = {name: functools.reduce(operator.add, (one.tallies[name] for one in sums)) for name in parts}
-    judged = pd.DataFrame() if seed else _judged(context, tallies)
+    sums = functools.reduce(
+        Sums.plus, gather(added_up, tickers, context, name="outcomes", shared=task, fan_out=fan_out)
+    )
+    judged = pd.DataFrame() if seed else _judged(context, sums.tallies)
     table = frame(CLUSTER_OUTCOMES, []) if seed else judged
-    counted = {name: int(sum(getattr(one, name).sum() for one in tallies.values())) for name in ("windows", "episodes")}
+    counted = {
+        name: int(sum(getattr(one, name).sum() for one in sums.tallies.values())) for name in ("windows", "episodes")
+    }
     return write_whole(
         context,
         STAGE,
         decisive,
         {
             CLUSTER_OUTCOMES: table,
-            CLUSTER_HISTOGRAMS: _histograms(sum(one.histogram for one in sums), borders, task.clusters),
+            CLUSTER_HISTOGRAMS: _histograms(sums.histogram, borders, task.clusters),
         },
         details={**counted, "sides": {} if seed else sides(judged)},
         usage=meter.usage(),
@@ -103,11 +112,7 @@ def sides(judged: pd.DataFrame) -> dict[str, str]:
 
 def added_up(tickers: list[str], task: Task) -> Sums:
     """The sums of some tickers; called in a worker."""
-    found = [_of_ticker(ticker, task) for ticker in tickers]
-    return Sums(
-        {name: functools.reduce(operator.add, (one.tallies[name] for one in found)) for name in task.parts},
-        sum(one.histogram for one in found),
-    )
+    return functools.reduce(Sums.plus, (_of_ticker(ticker, task) for ticker in tickers))
 
 
 def of_all_time(context: Context) -> dict[str, Part]:
@@ -123,7 +128,7 @@ def _of_ticker(ticker: str, task: Task) -> Sums:
     table = read_table(context.store, context.run, PATTERNS, ticker)
     bars = pd.DatetimeIndex(read_table(context.store, context.run, BARS, ticker, columns=["close"]).index)
     times = pd.DatetimeIndex(table.index)
-    # windows of the notebook end on times that its ticker has a bar at; else there is none that is not a bar
+    # a window ends on a bar, the notebook's too, whose features are null where there is none
     positions = np.searchsorted(bars, times)
     label = table["cluster"].to_numpy(dtype=np.int64)
     outcome, forward = (table[name].to_numpy(dtype=np.float64) for name in ("outcome", "forward_return"))
@@ -183,17 +188,13 @@ def _judged(context: Context, tallies: dict[str, Tally]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _histograms(counts: Any, borders: npt.NDArray[np.float64], clusters: int) -> pd.DataFrame:
+def _histograms(counts: npt.NDArray[np.int64], borders: npt.NDArray[np.float64], clusters: int) -> pd.DataFrame:
     labels = [*range(clusters), NOISE, ALL]
     return pd.DataFrame(
         {
             "cluster": np.repeat(np.array(labels, dtype=np.int8), BINS),
             "low": np.tile(borders[:-1], len(labels)),
             "high": np.tile(borders[1:], len(labels)),
-            "windows": np.asarray(counts).ravel(),
+            "windows": counts.ravel(),
         }
     )
-
-
-def _parts(context: Context) -> dict[str, Part]:
-    return market.parts(context, market.of(context))

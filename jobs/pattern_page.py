@@ -1,6 +1,7 @@
 """The page of the patterns, and what of it the report shows: the plane, the patterns, what followed, the candles."""
 
 import datetime
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -8,10 +9,11 @@ import pandas as pd
 
 from actors.progress import duration
 from jobs import market
+from jobs.config import Patterns
 from jobs.gather import gather
 from jobs.stage import Context, FanOut, Stage, require, stage_fingerprint, up_to_date, write_whole
 from quant import features, notebook
-from quant.pattern_model import NOISE
+from quant.clusters import NOISE
 from quant.report_patterns import PatternContent, render
 from quant.schemas import CLUSTER_COUNTS, CLUSTER_HISTOGRAMS, CLUSTER_OUTCOMES, LANDMARKS, PROFILES
 from storage import layout
@@ -51,14 +53,26 @@ def run(context: Context, fan_out: FanOut) -> Manifest:
 def of_the_report(context: Context, fan_out: FanOut) -> PatternContent | None:
     """What the report shows of the patterns, with a few windows of each cluster to look at; None where there are none.
 
-    Patterns of other bars than the run has are not its.
+    Patterns of other bars than the run has are not its. They may have been found by hand, with other settings than the
+    run's: those that they were found with are shown.
     """
-    done, ingested = read_manifest(context.store, context.run, "pattern_outcomes"), market.of(context)
-    if done is None or done.inputs["ingest"] != ingested.result_hash:
+    fitted, judged = (read_manifest(context.store, context.run, name) for name in ("pattern_fit", "pattern_outcomes"))
+    if fitted is None or judged is None or judged.inputs["ingest"] != market.of(context).result_hash:
         return None
-    table = shown(context)
+    if judged.inputs["pattern_fit"] != fitted.result_hash:
+        return None
+    found = as_found(context, fitted, judged)
+    table = shown(found)
     few = table.groupby("cluster", sort=True).head(OF_A_CLUSTER)
-    return content(context, table, few, context.config.patterns.page_bars, fan_out)
+    return content(found, table, few, found.config.patterns.page_bars, fan_out)
+
+
+def as_found(context: Context, fitted: Manifest, judged: Manifest) -> Context:
+    """The run with the settings that its patterns were fitted and judged with."""
+    recorded = {name: value for name, value in (fitted.config | judged.config).items() if name in Patterns.model_fields}
+    settings = Patterns.model_validate(context.config.patterns.model_dump() | recorded)
+    features = context.config.features.model_copy(update={"set": fitted.config.get("features", notebook.FEATURE_SET)})
+    return replace(context, config=context.config.model_copy(update={"patterns": settings, "features": features}))
 
 
 def shown(context: Context) -> pd.DataFrame:

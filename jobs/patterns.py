@@ -32,11 +32,10 @@ from jobs.stage import (
 )
 from quant import features as feature_sets
 from quant import windows
-from quant.bars import segments
 from quant.pattern_model import PatternModel
 from quant.schemas import FEATURES, LANDMARKS, PATTERNS
 from quant.splits import Part
-from storage.manifest import Manifest
+from storage.manifest import Manifest, read_manifest
 from storage.tables import read_table
 
 STAGE = Stage("patterns", 1, ("ingest", "features", "pattern_fit"), (PATTERNS,))
@@ -66,7 +65,8 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
             "leave rejudge out"
         )
     seed = context.config.patterns.protocol == "seed"
-    ingest.run(context, fan_out)
+    if not ingested_as_configured(context):
+        ingest.run(context, fan_out)
     if not seed:
         features.run(context, fan_out)
     pattern_fit.run(context, fan_out)
@@ -74,6 +74,13 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
     pattern_outcomes.run(context, fan_out)
     pattern_page.run(context, fan_out)
     return manifest
+
+
+def ingested_as_configured(context: Context) -> bool:
+    """Whether the run has bars of the configured source, so that it need not be listed again."""
+    known = read_manifest(context.store, context.run, ingest.STAGE.name)
+    settings = {"source": context.config.source, **context.config.ingest.model_dump(mode="json")}
+    return known is not None and all(known.config.get(name) == value for name, value in settings.items())
 
 
 def stage(config: RunConfig) -> Stage:
@@ -124,13 +131,11 @@ def produce(context: Context, item: Item, task: Task) -> Produced:
     """The cluster of every window of one ticker, from the start of the fit part to the end of the judge part."""
     settings, model = context.config.patterns, task.model
     table = read_table(context.store, context.run, FEATURES, item.ticker, columns=list(model.scaler.columns))
-    values = table.to_numpy(dtype=np.float32)
     times = pd.DatetimeIndex(table.index)
-    complete = np.isfinite(values).all(axis=1)
-    ends = windows.ends(complete, segments(times, task.calendar), settings.length)
+    ends = pattern_fit.window_ends(table, task.calendar, settings.length)
     first, last = min(part.start for part in task.parts.values()), max(part.end for part in task.parts.values())
     ends = ends[(times[ends] >= first) & (times[ends] < last)]
-    scaled = model.scaler.transform(values)
+    scaled = model.scaler.transform(table)
     pieces = [
         model.join(windows.cut(scaled, ends[start : start + AT_ONCE], settings.length))
         for start in range(0, len(ends), AT_ONCE)
@@ -138,7 +143,7 @@ def produce(context: Context, item: Item, task: Task) -> Produced:
     followed = pattern_fit.outcomes(market.bars(context, item.ticker), settings, task.calendar)
     frame = pd.DataFrame(
         {
-            "cluster": _joined([piece.labels for piece in pieces], np.int8),
+            "cluster": _joined([piece.labels for piece in pieces], np.int64).astype(np.int8),
             "x": _joined([piece.places[:, 0] for piece in pieces], np.float32),
             "y": _joined([piece.places[:, 1] for piece in pieces], np.float32),
             "distance": _joined([piece.distances for piece in pieces], np.float32),

@@ -36,8 +36,10 @@ from storage.manifest import Failure, Manifest, write_manifest
 from storage.tables import read_table, write_table
 
 STAGE = "pipeline"
-TABLES_OF_SIGNALS = ("features", "labels", "patterns", "signals")
-HASHED = (*TABLES_OF_SIGNALS, "trials", "folds", "placebos", "trades", "metrics", "shortlist")
+HASHED = (
+    *("features", "labels", "patterns", "signals"),
+    *("trials", "folds", "placebos", "trades", "metrics", "shortlist"),
+)
 
 logger = logging.getLogger("assay")
 

@@ -79,6 +79,7 @@ def content(context: Context, pipeline: Manifest, fan_out: FanOut) -> ReportCont
         evaluation=None if brought else evaluation(require(context, "train")),
         comparison=None if brought else comparison(context),
         rule=rule(context),
+        clusters_traded=context.config.patterns.trade,
         patterns=pattern_page.of_the_report(context, fan_out),
         tuning=read_table(context.store, context.run, TUNING)
         if context.config.train.tuned and not brought and not context.config.rejudge

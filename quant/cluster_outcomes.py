@@ -14,13 +14,12 @@ import pandas as pd
 from scipy.special import betainc, betaincinv
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from quant.clusters import NOISE, Integers
 from quant.statistics import benjamini_hochberg
 
 Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-NOISE = -1
 RETURN_UNIT = 1e-9
 """Of the sums of returns, as a fraction."""
 FEWEST_DAYS = 10

@@ -19,7 +19,9 @@ Points = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.int64]
 Method = Literal["kmeans", "hdbscan"]
 
-NOISE = -1
+NOISE, ALL = -1, -2
+"""Labels of points of no cluster and, where clusters are listed, of all points."""
+
 REPEATABLE = 0.9
 """Stability from which clusters count as the same ones again; see :func:`best_count`."""
 

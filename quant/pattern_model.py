@@ -13,14 +13,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from quant import embedding, neighbours
-from quant.clusters import vote
+from quant.clusters import NOISE, Integers, vote
 from quant.scaling import Scaler
 from quant.umap_layout import Plane
 
 Reducer = Literal["own", "umap-learn", "cuml"]
 Clustering = Literal["kmeans", "hdbscan"]
 
-NOISE = -1
+MOST_CLUSTERS = 127
+"""Of a model: tables keep them as 8-bit numbers, and no test tells so many apart."""
 _FEWEST = 2
 
 
@@ -57,14 +58,14 @@ class Joined(NamedTuple):
     Parameters
     ----------
     labels
-        Clusters, int8; −1 is noise.
+        Clusters; −1 is noise.
     places
         m × 2.
     distances
         To the nearest fitted window, in scaled units: large ones say that nothing like it was fitted.
     """
 
-    labels: npt.NDArray[np.int8]
+    labels: Integers
     places: Plane
     distances: npt.NDArray[np.float32]
 
@@ -92,7 +93,7 @@ class PatternModel:
     scaler: Scaler
     rows: npt.NDArray[np.float32]
     places: Plane
-    labels: npt.NDArray[np.int8]
+    labels: Integers
 
     def __post_init__(self) -> None:
         """Refuse parts that would not place a window."""
@@ -132,7 +133,7 @@ class PatternModel:
             queries, self.index, self.places, neighbours=self.parameters.neighbours, threads=threads
         )
         labels = vote(placed.neighbours.indices, placed.weights, self.labels)
-        return Joined(labels.astype(np.int8), placed.places, placed.neighbours.distances[:, 0])
+        return Joined(labels, placed.places, placed.neighbours.distances[:, 0])
 
     def to_frame(self) -> pd.DataFrame:
         """Return the windows as a table: number, x, y, cluster, and a column a value (w000, w001, …)."""
@@ -179,7 +180,7 @@ class PatternModel:
             scaler,
             np.ascontiguousarray(ordered[names], dtype=np.float32),
             np.ascontiguousarray(ordered[["x", "y"]], dtype=np.float32),
-            ordered["cluster"].to_numpy(dtype=np.int8),
+            ordered["cluster"].to_numpy(dtype=np.int64),
         )
 
 

@@ -7,15 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.manifold import trustworthiness
 
 from quant import clusters, embedding
+from quant.clusters import ALL, Integers
 from quant.pattern_model import Clustering, PatternModel, Reducer
 from quant.schemas import PROFILES
 from quant.umap_layout import Plane
 
 QUANTILES = (10, 25, 50, 75, 90)
-ALL = -2  # windows, as a cluster
 _LOOKED_AT = 4_000  # windows behind the trustworthiness, which takes memory with the square of their number
 
 
@@ -105,14 +104,13 @@ def reduced(
     return np.ascontiguousarray(places, dtype=np.float32)
 
 
-def clustered(places: Plane, clustering: Clustering, count: int, smallest: int, seed: int) -> npt.NDArray[np.int8]:
+def clustered(places: Plane, clustering: Clustering, count: int, smallest: int, seed: int) -> Integers:
     """Return the cluster of every place; −1 is noise."""
     found = clusters.kmeans(places, count, seed) if clustering == "kmeans" else clusters.density(places, smallest)
-    labels: npt.NDArray[np.int8] = found.labels.astype(np.int8)
-    return labels
+    return found.labels
 
 
-def profiles(windows: npt.NDArray[Any], labels: npt.NDArray[np.int8], columns: Sequence[str]) -> pd.DataFrame:
+def profiles(windows: npt.NDArray[Any], labels: Integers, columns: Sequence[str]) -> pd.DataFrame:
     """Return how each feature runs over the windows of each cluster and of all (−2): mean and quantiles, in real units.
 
     Parameters
@@ -149,6 +147,9 @@ def fit_figures(model: PatternModel, drawn: Drawn, *, threads: int) -> dict[str,
     in standard deviations of all places), and the share of windows that keep their cluster then.
     ticker_information, month_information, with …_shuffled: how much the cluster tells of the ticker and of the month.
     """
+    # here, since it takes a second that most processes can do without
+    from sklearn.manifold import trustworthiness
+
     generator = np.random.default_rng(model.parameters.seed)
     sample = np.sort(generator.choice(len(model.rows), size=min(_LOOKED_AT, len(model.rows)), replace=False))
     again = embedding.place_again(model.rows, model.places, neighbours=model.parameters.neighbours, threads=threads)
@@ -165,7 +166,7 @@ def fit_figures(model: PatternModel, drawn: Drawn, *, threads: int) -> dict[str,
 
 
 def information(
-    labels: npt.NDArray[np.int8], tickers: npt.NDArray[Any], times: pd.DatetimeIndex, seed: int
+    labels: Integers, tickers: npt.NDArray[Any], times: pd.DatetimeIndex, seed: int
 ) -> dict[str, float | None]:
     """Return how much the cluster tells of the ticker and of the month, and how much it would by chance (0 to 1)."""
     months = times.year * 12 + times.month

@@ -124,9 +124,11 @@ class ReportContent:
     label_balance
         Counts of labels: indexed by part, columns neutral, long, short.
     evaluation
-        None where the signals came from a file or from a rule.
+        None where the signals came from a file, a rule or clusters.
     rule
         The rule that the signals are from, with its parameters, in words.
+    clusters_traded
+        Whether the signals are those of clusters of patterns.
     comparison
         The model beside simple ones out of sample; None where the run has no such evaluation.
     tuning
@@ -160,6 +162,7 @@ class ReportContent:
     label_balance: pd.DataFrame | None = None
     evaluation: ModelEvaluation | None = None
     rule: str | None = None
+    clusters_traded: bool = False
     comparison: Comparison | None = None
     tuning: pd.DataFrame | None = None
     quality: pd.DataFrame | None = None

@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 
 from quant import report_words as words
+from quant.clusters import ALL, NOISE
 from quant.report_figures import Record, value_of
 
-ALL, NOISE = -2, -1
 PARTS: dict[str, str] = {
     "fit": "where the clusters were made, so no evidence",
     "validate": "later than the fit part",

@@ -14,6 +14,7 @@ import pandas as pd
 
 from quant import report_pattern_words as pattern_words
 from quant import report_words as words
+from quant.clusters import ALL, NOISE
 from quant.report_assets import ReportError, asset, environment, require, shell
 from quant.report_figures import Cell, Record, plain_columns, value_of
 from quant.report_pattern_data import (
@@ -26,7 +27,7 @@ from quant.report_pattern_data import (
     seen,
     thinned,
 )
-from quant.report_pattern_words import ALL, FIGURES, NOISE, PARTS, SHUFFLED
+from quant.report_pattern_words import FIGURES, PARTS, SHUFFLED
 
 RATE = 0.1
 PROTOCOLS = ("honest", "seed")

@@ -13,6 +13,7 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
     "--hide-scrollbars",
+    "--enable-unsafe-swiftshader",  # without a graphics card WebGL is drawn by software only where it is asked for
 )  # fmt: skip
 SECONDS = 20
 

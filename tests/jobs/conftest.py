@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -18,6 +19,7 @@ from jobs.config import RunConfig
 from jobs.stage import Context
 from storage.store import open_store
 from tests.conftest import ROOT, random_walk
+from tests.jobs.chromium import Chromium
 
 TICKERS = ("AAAUSDT", "BBBUSDT", "CCCUSDT", "DDDUSDT")
 ROWS = 4_000
@@ -83,3 +85,17 @@ def context(market: Path, signals: Path, tmp_path: Path) -> Context:
 def make_context(store: Path | str, **settings: Any) -> Context:
     config = RunConfig.model_validate({"store": str(store), **settings})
     return Context(config, open_store(config.store), workers=2)
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    """A browser; without one a test is skipped, but fails in CI."""
+    binary = shutil.which("chromium")
+    if binary is None:
+        message = "no chromium on this machine (Debian: apt-get install chromium)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    browser = Chromium(binary, tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()

@@ -11,9 +11,11 @@ from pydantic import ValidationError
 
 from actors.connect import connect
 from jobs import (
+    ingest,
     market,
     pattern_fit,
     pattern_outcomes,
+    pattern_page,
     patterns,
     pipeline,
     status,
@@ -25,7 +27,9 @@ from jobs.stage import Context, NoModelError, require
 from quant import demo_shapes
 from quant import labels as label_functions
 from quant.demo_shapes import ShapeMarket
+from quant.features import columns
 from quant.patterns import ALL
+from quant.report_patterns import render
 from quant.schemas import (
     BARS,
     CLUSTER_HISTOGRAMS,
@@ -283,6 +287,8 @@ def test_clusters_go_the_way_of_all_signals(shapes: Path, tmp_path: Path):
     assert require(context, "placebo").rows["placebos"] > 0
     page = context.store.read(layout.report(context.run)).decode()
     assert 'id="patterns"' in page
+    assert "those of clusters of" in page
+    assert "came from a file" not in page
 
 
 def of_the_run(context: Context) -> Any:
@@ -325,3 +331,40 @@ def test_a_validate_part_of_too_few_days_is_told(market: Path, tmp_path: Path, c
     with caplog.at_level("WARNING", logger="assay"):
         patterns.run(context, fan_out=serially)
     assert "the validate part has 6 days with windows, too few for a cluster to differ" in caplog.text
+
+
+def test_the_report_shows_patterns_as_they_were_found(market: Path, tmp_path: Path):
+    """Found by hand under the notebook's protocol, in a run that is configured otherwise."""
+    seed = {"protocol": "seed", "reducer": "own", "refits": 0, "length": 8, "answer": 0.01}
+    context = configured(tmp_path, market, patterns=seed)
+    patterns.run(context, fan_out=serially)
+    other = configured(tmp_path, market, patterns={"length": 20, "answer": 0.2})
+    content = pattern_page.of_the_report(other, serially)
+    assert content is not None
+    assert (content.protocol, content.length) == ("seed", 8)
+    assert "at least 1 % above" in content.outcome
+    assert list(content.units) == list(columns("pattern8"))
+    assert "They do not tell a rise from a fall" in render(content)
+
+
+def test_bars_are_not_read_again_for_a_run_that_has_them(market: Path, tmp_path: Path):
+    context = configured(tmp_path, market)
+    ingest.run(context, fan_out=serially)
+    assert patterns.ingested_as_configured(context)
+    assert not patterns.ingested_as_configured(configured(tmp_path, market, ingest={"venue": "binance"}))
+    assert not patterns.ingested_as_configured(configured(tmp_path / "empty", market))
+
+
+def test_more_clusters_than_a_table_holds_are_refused(market: Path, tmp_path: Path):
+    settings = {"clustering": "hdbscan", "smallest": 2, "landmarks": 4_000, "neighbours": 3, "refits": 0}
+    with pytest.raises(PatternsError, match=r"hdbscan finds \d+ clusters; allowed are 127\. Set patterns\.smallest"):
+        patterns.run(configured(tmp_path, market, patterns=settings), fan_out=serially)
+
+
+def test_a_plane_without_clusters_is_all_noise(market: Path, tmp_path: Path):
+    settings = {"clustering": "hdbscan", "smallest": 590, "refits": 1}
+    context = configured(tmp_path, market, patterns=settings)
+    patterns.run(context, fan_out=serially)
+    assert set(table(context, LANDMARKS)["cluster"]) == {-1}
+    assert set(table(context, CLUSTER_OUTCOMES)["cluster"]) == {-1}
+    assert b"<!doctype html>" in context.store.read(layout.patterns(context.run))

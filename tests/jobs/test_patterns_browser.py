@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +12,6 @@ import pytest
 
 from quant import report
 from quant.report_patterns import PatternContent, render
-from tests.jobs import chromium as browser
 from tests.jobs.chromium import Chromium
 from tests.quant.pattern_content import ENDS_BOTH, HORIZON, LENGTH, bars, pattern_content
 from tests.quant.report_content import report_content
@@ -48,22 +45,6 @@ def patterns(content: PatternContent, tmp_path_factory: pytest.TempPathFactory) 
     path = tmp_path_factory.mktemp("patterns") / "patterns.html"
     path.write_text(render(content), encoding="utf-8")
     return path
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    binary = shutil.which("chromium")
-    if binary is None:
-        message = "no chromium on this machine (Debian: apt-get install chromium)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    with pytest.MonkeyPatch.context() as patch:
-        # without a graphics card Chromium draws WebGL by software only where it is asked to
-        patch.setattr(browser, "FLAGS", (*browser.FLAGS, "--enable-unsafe-swiftshader"))
-        opened = Chromium(binary, tmp_path_factory.mktemp("profile"))
-    yield opened
-    opened.close()
 
 
 def shown(page: Chromium, path: Path, **window: int | bool) -> None:
