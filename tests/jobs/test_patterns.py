@@ -264,6 +264,22 @@ def traded(store: Path, source: Path) -> Context:
     )
 
 
+def test_clusters_are_traded_by_what_the_validate_part_says():
+    rows = [
+        # part, cluster, differs, mean return, difference
+        ("validate", 0, True, 0.01, 0.009),
+        ("validate", 1, True, -0.01, -0.011),
+        ("validate", 2, False, 0.02, 0.019),
+        ("validate", 3, True, 0.001, -0.004),  # less than all windows, and yet no fall
+        ("validate", -1, True, 0.03, 0.029),  # noise
+        ("choose", 2, True, 0.02, 0.019),
+        ("choose", 0, True, -0.01, -0.011),
+        ("fit", 2, True, 0.02, 0.019),
+    ]
+    columns = ["part", "cluster", "return_differs", "mean_return", "return_difference"]
+    assert pattern_outcomes.sides(pd.DataFrame(rows, columns=columns)) == {"0": "long", "1": "short"}
+
+
 @pytest.mark.ray
 def test_clusters_go_the_way_of_all_signals(shapes: Path, tmp_path: Path):
     context = traded(tmp_path, shapes)
@@ -347,12 +363,14 @@ def test_the_report_shows_patterns_as_they_were_found(market: Path, tmp_path: Pa
     assert "They do not tell a rise from a fall" in render(content)
 
 
-def test_bars_are_not_read_again_for_a_run_that_has_them(market: Path, tmp_path: Path):
+def test_bars_are_not_read_again_for_a_run_that_has_them(market: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     context = configured(tmp_path, market)
     ingest.run(context, fan_out=serially)
     assert patterns.ingested_as_configured(context)
     assert not patterns.ingested_as_configured(configured(tmp_path, market, ingest={"venue": "binance"}))
     assert not patterns.ingested_as_configured(configured(tmp_path / "empty", market))
+    monkeypatch.setattr(ingest, "run", refuse_work)
+    patterns.run(context, fan_out=serially)
 
 
 def test_more_clusters_than_a_table_holds_are_refused(market: Path, tmp_path: Path):
