@@ -7,6 +7,7 @@ runs/<run>/
     progress/<stage>.json                             how far the stage was when last heard of
     models/<name>/<file>   checkpoints/<name>/…   exports/<file>   report.html   patterns.html
     config.json                                       the configuration of the job that was last started
+archive/<source>/                                     market data as a service gave it, for all runs
 """
 
 import re

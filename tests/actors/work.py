@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from actors.budget import Budget
+
 
 def note(directory: Path, shard: object) -> int:
     """Leaves a trace of one execution of a shard; returns how many there are now."""
@@ -116,3 +118,12 @@ def failing_factory() -> Squarer:
 def dying_factory(directory: Path) -> Squarer:
     note(directory, "load")
     os._exit(1)
+
+
+def take_times(count: int, budget: Budget) -> list[float]:
+    """Takes so often from a shared budget and tells when each was granted."""
+    moments = []
+    for _ in range(count):
+        budget.take()
+        moments.append(time.monotonic())
+    return moments

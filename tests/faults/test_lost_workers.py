@@ -109,7 +109,8 @@ def test_only_what_uses_up_the_memory_fails_and_says_what_to_do(cluster: Cluster
     assert (error.kind, error.type_name) == ("system", "OutOfMemoryError")
     assert error.message.startswith("out of memory: 1 worker(s) were killed due to the node running low on memory.")
     assert error.message.endswith(outcome.MORE_ROOM)
-    assert [text(tmp_path / f"{shard}.at").count("\n") for shard in ("4-5-6", "5")] == [2, 2]
+    # twice each, of which the monitor may end one before it has left its trace
+    assert all(1 <= text(tmp_path / f"{shard}.at").count("\n") <= 2 for shard in ("4-5-6", "5"))
 
 
 def test_a_shard_gets_through_once_the_memory_is_free_again(cluster: Cluster, tmp_path: Path) -> None:
