@@ -6,14 +6,19 @@ Every job reads the same model, from ``--config run.toml`` and from flags that o
 
 from datetime import datetime
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from quant import rules
+from quant.candle_columns import MAPPED
 from quant.features import FEATURE_SETS
 
 EMBEDDED = ("demo", "shapes", "samples")
 """Sources that are no files."""
+
+OWN_FUNDING = "source"
+"""In place of the URL of a file of funding rates: those that the source holds."""
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -37,14 +42,32 @@ class Ingest(Section):
     """First part of the canonical ticker, for sources that do not name it."""
     market: str = "um"
     """Second part of the canonical ticker: "um" for USDT perpetuals, "spot", "stock"."""
+    columns: dict[str, str] = {}
+    """A file's own names of columns by the standard ones, for names that cannot be told, such as { time = "Zeit" };
+    the standard ones are time, close_time, open, high, low, close, volume, rate and symbol."""
+    zone: str | None = None
+    """Zone of times that have none, such as "Europe/Berlin"; None reads them as UTC and says so."""
     funding: str | None = None
-    """URL of funding rates (ticker, time, rate; Parquet or CSV); None: funding is not charged."""
+    """URL of funding rates (ticker, time, rate; Parquet or CSV), or "source" for those that the source holds; None:
+    funding is not charged."""
     tickers: tuple[str, ...] = ()
     """Symbols to read; all where empty. A symbol that the source lacks is a failure of its own."""
     demo_seed: int = Field(default=0, ge=0)
     """Seed of the demo market, and of the market of shapes."""
     demo_edge: float = Field(default=1.0, ge=0)
     """Strength of what follows a planted pattern there; 1 is the documented market, at 0 nothing does."""
+
+    @model_validator(mode="after")
+    def _readable(self) -> "Ingest":
+        unknown = sorted(set(self.columns) - set(MAPPED))
+        if unknown:
+            raise ValueError(f"columns names '{unknown[0]}'; allowed: {', '.join(MAPPED)}")
+        if self.zone is not None:
+            try:
+                ZoneInfo(self.zone)
+            except (ValueError, OSError, KeyError) as error:
+                raise ValueError(f"zone is '{self.zone}'; allowed: names such as Europe/Berlin or UTC") from error
+        return self
 
 
 class Features(Section):
@@ -622,6 +645,15 @@ class RunConfig(Section):
         if self.rule:
             rules.columns(self.rule, self.features.set)
         return self
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """What the configuration reads from, beside the store, by the name of the setting."""
+        read = {name: getattr(self, name) for name in ("source", "signals", "model", "scaler")}
+        read["ingest.funding"] = self.ingest.funding if self.ingest.funding != OWN_FUNDING else None
+        if self.source in EMBEDDED:
+            del read["source"]
+        return {name: url for name, url in read.items() if url}
 
     @property
     def given(self) -> tuple[str, ...]:

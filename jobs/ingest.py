@@ -3,6 +3,8 @@
 python -m jobs.ingest --source PATH_OR_URL --store URL --run NAME
 """
 
+import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import chain
@@ -12,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from jobs import rows, sessions, sources
-from jobs.config import Ingest, RunConfig
+from jobs.config import OWN_FUNDING, Ingest, RunConfig
 from jobs.gather import gather
 from jobs.rates import Rate
 from jobs.sources import Source, SourceError
@@ -24,8 +26,9 @@ from quant.schemas import BARS, FUNDING, QUALITY, QUARANTINE, frame
 from storage.hashing import fingerprint
 from storage.manifest import Manifest
 
-STAGE = Stage("ingest", 3, (), (BARS, QUARANTINE, QUALITY, FUNDING))
-
+STAGE = Stage("ingest", 4, (), (BARS, QUARANTINE, QUALITY, FUNDING))
+NOTES_SHOWN = 5
+logger = logging.getLogger("assay")
 
 MadeUp = DemoMarket | ShapeMarket
 
@@ -50,7 +53,7 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
     elif config.source != "samples":
         files = sources.files(config.source, config.ingest)
         settings["files"] = fingerprint({file.key: file.stamp for file in files})
-    funding = rows.fetch(config.ingest.funding) if config.ingest.funding else None
+    funding = rows.fetch(config.ingest.funding) if config.ingest.funding not in (None, OWN_FUNDING) else None
     if funding:
         settings["funding"] = funding.content
 
@@ -59,8 +62,22 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
         return charged(wanted(config.ingest.tickers, found), funding)
 
     manifest = run_stage(context, stage(config), items, produce, settings=settings, fan_out=fan_out, details=details)
+    tell(manifest)
     sessions.run(context, fan_out)
     return manifest
+
+
+def tell(manifest: Manifest) -> None:
+    """Log what was assumed while reading, each once with the tickers that it holds for."""
+    noted: dict[str, list[str]] = defaultdict(list)
+    for ticker, info in manifest.tickers.items():
+        for note in info.get("notes", ()):
+            noted[note].append(ticker)
+    shown = sorted(noted.items(), key=lambda each: (-len(each[1]), each[0]))
+    for note, tickers in shown[:NOTES_SHOWN]:
+        logger.warning("ingest: %s (%s%s)", note, tickers[0], f" and {len(tickers) - 1} more" * (len(tickers) > 1))
+    if len(shown) > NOTES_SHOWN:
+        logger.warning("ingest: %d more notes are in the stage's manifest", len(shown) - NOTES_SHOWN)
 
 
 def stage(config: RunConfig) -> Stage:
@@ -129,20 +146,22 @@ def produce(context: Context, item: Item, _extra: None) -> Produced:
         If the source has no such ticker, or cannot be read.
     """
     order: Order = item.payload
-    raw, address = _raw(context, item.ticker, order)
+    (raw, own_rates, notes), address = _raw(context, item.ticker, order)
+    funding = own_rates if order.rates is None else order.rates
+    rates = frame(FUNDING, []) if funding is None else funding.astype(np.float64).to_frame()
+    told = {"funding": len(rates), "notes": list(notes), "source": address}
+    if raw is None:
+        return Produced(
+            {BARS: frame(BARS, []), QUARANTINE: frame(QUARANTINE, []), QUALITY: frame(QUALITY, []), FUNDING: rates},
+            {"rows": 0, **told},
+        )
     bar = grid(context.config.ingest, raw, address)
     sound, quarantine = bars.validate(raw, bar, source=address)
     length = bar or bars.infer_bar(sound.index)
     # what is a gap to a market that closes only its sessions tell, which are known once all tickers are read
     flagged = quality.flags(sound, None if context.config.ingest.calendar == "sessions" else bar)
-    funding = order.rates
     return Produced(
-        {
-            BARS: sound,
-            QUARANTINE: quarantine,
-            QUALITY: flagged,
-            FUNDING: frame(FUNDING, []) if funding is None else funding.astype(np.float64).to_frame(),
-        },
+        {BARS: sound, QUARANTINE: quarantine, QUALITY: flagged, FUNDING: rates},
         {
             "rows": len(sound),
             "first": str(sound.index[0]),
@@ -151,8 +170,7 @@ def produce(context: Context, item: Item, _extra: None) -> Produced:
             "gaps": int(bars.segments(sound.index, length)[-1]),
             "quarantined": len(quarantine),
             "flags": quality.counts(flagged),
-            "funding": 0 if funding is None else len(funding),
-            "source": address,
+            **told,
         },
     )
 
@@ -167,13 +185,14 @@ def grid(settings: Ingest, raw: pd.DataFrame, address: str) -> pd.Timedelta | No
     return None if settings.calendar == "sessions" and intraday else length
 
 
-def _raw(context: Context, ticker: str, order: Order) -> tuple[pd.DataFrame, str]:
+def _raw(context: Context, ticker: str, order: Order) -> tuple[sources.Content, str]:
+    """What the source of a ticker holds, and what errors call it."""
     if isinstance(order.origin, DemoMarket):
-        return demo.bars(order.origin, ticker).reset_index(), f"demo market, {ticker}"
+        return sources.Content(demo.bars(order.origin, ticker).reset_index()), f"demo market, {ticker}"
     if isinstance(order.origin, ShapeMarket):
-        return demo_shapes.bars(order.origin, ticker).reset_index(), f"market of shapes, {ticker}"
+        return sources.Content(demo_shapes.bars(order.origin, ticker).reset_index()), f"market of shapes, {ticker}"
     if order.origin is not None:
-        return sources.read(order.origin), order.origin.address
+        return sources.read(order.origin, context.config.ingest), order.origin.address
     raise SourceError(
         f"{context.config.source} has no ticker {ticker}. "
         "Run without --ingest.tickers to see all, or check the spelling."

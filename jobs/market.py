@@ -160,5 +160,18 @@ def _after(before: Context, end: pd.Timestamp) -> dict[str, Part]:
 
 
 def of(context: Context) -> Manifest:
-    """Manifest of the ingested market."""
-    return require(context, "ingest")
+    """Manifest of the ingested market, without the tickers of which there are only funding rates.
+
+    Raises
+    ------
+    MarketError
+        If there are bars of none.
+    """
+    manifest = require(context, "ingest")
+    tickers = {ticker: info for ticker, info in manifest.tickers.items() if info["rows"]}
+    if not tickers:
+        raise MarketError(
+            f"run '{context.run}' has funding rates and no bars. Give a source with bars by --source; the rates can be "
+            "given beside it by --ingest.funding."
+        )
+    return replace(manifest, tickers=tickers)

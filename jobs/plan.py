@@ -148,7 +148,7 @@ def market_size(context: Context) -> tuple[dict[str, float], str]:
     """Bars of every ticker, and how they are known."""
     ingested = read_manifest(context.store, context.run, "ingest")
     if ingested is not None and ingested.tickers:
-        return {ticker: float(info["rows"]) for ticker, info in ingested.tickers.items()}, "as ingested"
+        return {ticker: float(info["rows"]) for ticker, info in ingested.tickers.items() if info["rows"]}, "as ingested"
     config = context.config
     wanted = set(config.ingest.tickers)
     if market := made_up(context):

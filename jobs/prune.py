@@ -172,7 +172,7 @@ def needed(store: Store, config: Mapping[str, object]) -> set[str]:
     found = {str(config["rejudge"])} if config.get("rejudge") else set()
     ingest = config.get("ingest")
     urls = [config.get(name) for name in ("source", "signals", "model", "scaler")]
-    urls.append(ingest.get("funding") if isinstance(ingest, Mapping) else None)
+    urls.append(ingest.get("funding") if isinstance(ingest, Mapping) else None)  # "source" leads into no run
     inside = f"{store.url.rstrip('/')}/{layout.runs()}/"
     for url in urls:
         if isinstance(url, str) and url not in EMBEDDED:

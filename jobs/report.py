@@ -50,7 +50,8 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
 def content(context: Context, pipeline: Manifest, fan_out: FanOut) -> ReportContent:
     """What the report shows, gathered from the manifests and a few tables."""
     brought = bool(context.config.given)
-    ingested, searched, judged = (require(context, name) for name in ("ingest", "search", "backtest"))
+    ingested = market.of(context)
+    searched, judged = (require(context, name) for name in ("search", "backtest"))
     shortlist = read_table(context.store, context.run, SHORTLIST)
     chosen = trials_frame(searched)
     now = datetime.datetime.now(datetime.UTC)

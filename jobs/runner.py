@@ -31,7 +31,7 @@ import jobs
 from actors.connect import connect
 from actors.metrics import of_run
 from actors.progress import Snapshot, told
-from jobs.config import EMBEDDED, RunConfig
+from jobs.config import RunConfig
 from jobs.stage import Context, now
 from storage.errors import StoreError
 from storage.manifest import ProgressRecord, write_config, write_progress
@@ -41,8 +41,8 @@ from storage.store import open_store
 # Modules of this folder that are no jobs of their own.
 SHARED = {
     *("__main__", "compiled", "config", "dataset", "estimate", "exports", "flags", "gather", "market"),
-    *("own_signals", "pattern_fit", "pattern_outcomes", "pattern_page", "pattern_seed", "pattern_signals"),
-    *("rates", "rows", "rule_signals", "runner", "sessions", "shard_log", "sources", "stage"),
+    *("own_signals", "pattern_fit", "pattern_outcomes", "parquet_markets", "pattern_page", "pattern_seed"),
+    *("pattern_signals", "rates", "rows", "rule_signals", "runner", "sessions", "shard_log", "sources", "stage"),
 }
 
 logger = logging.getLogger("assay")
@@ -149,9 +149,8 @@ def parse(name: str, summary: str, arguments: list[str]) -> RunConfig:
 def execute(job: ModuleType, config: RunConfig) -> int:
     """Run a job with a validated configuration and return the exit code."""
     store = open_store(config.store)
-    for url in (config.source, config.signals, config.model, config.scaler, config.ingest.funding):
-        if url and url not in EMBEDDED:
-            open_store(url)  # refuses credentials before the configuration is printed
+    for url in config.urls.values():
+        open_store(url)  # refuses credentials before the configuration is printed
     logger.info("configuration: %s", config.model_dump_json(by_alias=True, exclude_defaults=True))
     if hasattr(job, "look"):
         job.look(Context(config, store))

@@ -1,72 +1,45 @@
 """Files of candles that a quant has: where the tickers are, and how one of them is read.
 
-A source is a file or a directory at any store URL. Formats are told by content where the name does not say:
-the wide Parquet with (ticker, field) columns, one Parquet a ticker, and freqtrade's JSON, JSON.gz and feather.
+A source is a file or a directory at any store URL. What a file holds its content tells (``quant.candle_files``), and
+whose it is its name (``quant.candle_names``), or its columns where it is Parquet with many tickers.
 """
 
-import gzip
-import io
-import json
 import logging
 import posixpath
-import re
-import zlib
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.feather
-import pyarrow.parquet as pq
 from backtesting import test as samples
 
+from jobs import parquet_markets
 from jobs.config import Ingest
-from quant import tickers
+from quant import bars, candle_files, candle_names, tickers
+from quant.candle_files import CandleFileError, Parsed
+from quant.candle_names import SUFFIXES, CandleName
+from storage import keys
 from storage.store import open_store
 
-FIELDS = ("open", "high", "low", "close", "volume")
 SAMPLES = ("GOOG", "EURUSD", "BTCUSD")
-LARGEST_FILE = 2 << 30
+LARGEST_FILE = 2 << 30  # bytes, unpacked
+LARGEST_POINTER = 1 << 10  # bytes; a git-LFS pointer has about 130
+LARGEST_RATE = 1.0
 PEEKS = 16  # files looked into at once: each is a round trip or two, and hardly any work
-NAMED_SUFFIXES = (".json", ".json.gz", ".feather")  # named by freqtrade: pair, length of a bar, market
-SUFFIXES = (".parquet", *NAMED_SUFFIXES)
-ROW_BYTES = {"json": 60.0, "feather": 50.0}  # about what a candle takes in files without a footer
+# about what a candle takes in files without a footer
+ROW_BYTES = {".csv": 70.0, ".csv.gz": 25.0, ".json": 60.0, ".json.gz": 15.0, ".zip": 45.0, ".feather": 50.0}
 LOOKS = 8  # files looked into to foresee the rows of all
-TIME_NAMES = ("time", "date", "datetime", "timestamp", "open_time")
-
-
-FREQTRADE_NAME = re.compile(r"[A-Z0-9]{2,}_[A-Z]{3,}(_[A-Z]{3,})?-\d+[mhdwM](-futures)?$")
 
 logger = logging.getLogger("assay")
+
+Format = Literal["samples", "files", "wide", "long"]
 
 
 class SourceError(ValueError):
     """A source that cannot be read: what and where."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where the bars of one ticker lie.
-
-    ``stamp`` changes when the file does. ``flaw`` says why it cannot be read, which costs no other ticker. ``rows`` is
-    how many it has, where it is Parquet, and otherwise about how many.
-    """
-
-    ticker: str
-    symbol: str
-    format: Literal["samples", "wide", "parquet", "json", "feather"]
-    url: str = ""
-    key: str = ""
-    stamp: str = ""
-    flaw: str = ""
-    rows: float = 0.0
-
-    @property
-    def address(self) -> str:
-        """What an error names."""
-        return f"{self.url.rstrip('/')}/{self.key}" if self.key else f"{self.format}:{self.symbol}"
 
 
 class File(NamedTuple):
@@ -81,6 +54,56 @@ class File(NamedTuple):
         """Bytes, with which the stamp of every store begins."""
         return int(self.stamp.partition("-")[0])
 
+    @property
+    def address(self) -> str:
+        """What an error names."""
+        return f"{self.url.rstrip('/')}/{self.key}"
+
+
+class Found(NamedTuple):
+    """What a file holds of one ticker, as far as its name and its columns say; ``flaw``: why it cannot be read."""
+
+    ticker: str
+    symbol: str
+    format: Format
+    file: File
+    name: CandleName
+    rows: float
+    flaw: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the bars and the funding rates of one ticker lie.
+
+    ``files`` are parts of one history, the more important first. ``flaw`` says why it cannot be read, which costs no
+    other ticker. ``rows`` is how many it has, where it is Parquet, and otherwise about how many.
+    """
+
+    ticker: str
+    symbol: str
+    format: Format
+    files: tuple[File, ...] = ()
+    rates: tuple[File, ...] = ()
+    flaw: str = ""
+    rows: float = 0.0
+
+    @property
+    def address(self) -> str:
+        """What an error names."""
+        every = (*self.files, *self.rates)
+        if not every:
+            return f"{self.format}:{self.symbol}"
+        return every[0].address + (f" and {len(every) - 1} more" if len(every) > 1 else "")
+
+
+class Content(NamedTuple):
+    """What a source holds: rows for ``quant.bars.validate``, funding rates by time, and what was assumed."""
+
+    bars: pd.DataFrame | None
+    rates: pd.Series | None = None
+    notes: tuple[str, ...] = ()
+
 
 def files(url: str, settings: Ingest) -> list[File]:
     """Files behind a URL, sorted: itself, or all below it that may hold candles of the configured length.
@@ -93,48 +116,55 @@ def files(url: str, settings: Ingest) -> list[File]:
         If nothing is there, or no file in it is of a known format.
     """
     folder, name = posixpath.split(url.rstrip("/"))
-    if name.endswith(SUFFIXES):
-        store = open_store(folder or ".")
-        if not store.exists(name):
-            raise SourceError(f"There is no file at {url}. Give a file, a directory or a store URL.")
+    if name and keys.flaw(name) is None and (store := open_store(folder or ".")).exists(name):
+        _warn_of_names({name: candle_names.read(name)})
         return [File(store.url, name, store.stamp(name))]
+    if name.endswith(SUFFIXES):
+        raise SourceError(f"There is no file at {url}. Give a file, a directory or a store URL.")
     store = open_store(url)
-    found = sorted((key, stamp) for key, stamp in store.stamps().items() if key.endswith(SUFFIXES))
+    every = sorted(store.stamps().items())
+    found = {key: candle_names.read(key) for key, _ in every if key.endswith(SUFFIXES)}
     if not found:
         raise SourceError(
             f"There are no candles at {url}: no such directory, or no file in it ends in {', '.join(SUFFIXES)}."
         )
-    strange = [key for key, _ in found if key.endswith(NAMED_SUFFIXES) and _pair(key)[1] is None]
-    if strange:
-        logger.warning(
-            "%s%s is not named like freqtrade's files (ETH_USDT_USDT-15m-futures); its name is its ticker",
-            strange[0],
-            f" (and {len(strange) - 1} more)" if len(strange) > 1 else "",
-        )
-    fitting = [File(store.url, key, stamp) for key, stamp in found if _fits(key, settings)]
+    _warn_of_names(found)
+    length = pd.Timedelta(settings.bar) if settings.bar else None
+    fitting = [
+        File(store.url, key, stamp)
+        for key, stamp in every
+        if key in found and found[key].kind != "mark" and (not length or found[key].bar in (None, length))
+    ]
     if not fitting:
         raise SourceError(f"None of the {len(found)} files at {url} has bars of {settings.bar} (--ingest.bar).")
     return fitting
 
 
-def of_files(some: list[File], settings: Ingest) -> list[Source]:
-    """Sources in some files, judged by their names and, for Parquet, by their columns."""
+def _warn_of_names(found: Mapping[str, CandleName]) -> None:
+    strange = [key for key, name in found.items() if key.endswith((".json", ".json.gz", ".feather")) and not name.form]
+    if strange:
+        logger.warning(
+            "%s%s is not named like freqtrade's files (ETH_USDT_USDT-15m-futures); its name is its ticker",
+            strange[0],
+            _more(strange),
+        )
+    marks = [key for key, name in found.items() if name.kind == "mark"]
+    if marks:
+        logger.warning("%s%s holds mark prices, which nobody traded at; left out", marks[0], _more(marks))
+
+
+def of_files(some: list[File], settings: Ingest) -> list[Found]:
+    """What some files hold, judged by their names and, for Parquet, by their columns."""
     with ThreadPoolExecutor(PEEKS) as threads:
         return [found for each in threads.map(lambda file: _in_file(file, settings), some) for found in each]
 
 
-def by_ticker(found: Iterable[Source]) -> list[Source]:
-    """One source a ticker, sorted by ticker; a ticker that two files hold has a flaw."""
-    seen: dict[str, Source] = {}
-    for source in sorted(found, key=lambda source: (source.key, source.symbol)):
-        first = seen.setdefault(source.ticker, source)
-        if first is not source:
-            flaw = (
-                f"both {first.address} and {source.address} hold {source.ticker}. "
-                "Keep one of them, choose a length by --ingest.bar, or ingest them as two runs"
-            )
-            seen[source.ticker] = replace(first, flaw=flaw)
-    return [seen[ticker] for ticker in sorted(seen)]
+def by_ticker(found: Iterable[Found]) -> list[Source]:
+    """One source a ticker, sorted by ticker; a ticker that two files hold has a flaw, unless they are parts of one."""
+    grouped: dict[str, list[Found]] = defaultdict(list)
+    for each in sorted(found, key=lambda each: (each.file.key, each.symbol)):
+        grouped[each.ticker].append(each)
+    return [_source(ticker, grouped[ticker]) for ticker in sorted(grouped)]
 
 
 def of_the_library() -> list[Source]:
@@ -142,195 +172,145 @@ def of_the_library() -> list[Source]:
     return [Source(f"samples:{name}", name, "samples", rows=len(getattr(samples, name))) for name in SAMPLES]
 
 
-def read(source: Source) -> pd.DataFrame:
-    """Rows of a source as they are, with a column ``time``; validation comes later.
+def read(source: Source, settings: Ingest) -> Content:
+    """Rows of a source as they are; validation comes later.
+
+    Where parts of a history overlap, the row of a longer part counts: a month's before a day's.
 
     Raises
     ------
     SourceError
-        If the file is empty, truncated or not what its name says, or two files hold the ticker.
+        If a file cannot be read, or two hold the ticker.
     """
     if source.flaw:
         raise SourceError(source.flaw)
     if source.format == "samples":
-        return _timed(getattr(samples, source.symbol), source)
-    if source.format == "wide":
-        return _read_wide(source)
-    store = open_store(source.url)
-    data = store.read(source.key)
-    if data.startswith(b"version https://git-lfs"):
-        raise SourceError(
-            f"{source.address} is a git-LFS pointer, not the data itself. Fetch the file with `git lfs pull`."
-        )
-    try:
-        if source.format == "parquet":
-            return _timed(pq.read_table(io.BytesIO(data)).to_pandas(), source)
-        if source.format == "feather":
-            return _timed(pyarrow.feather.read_table(io.BytesIO(data)).to_pandas(), source)
-        return _read_json(data, source)
-    except (pa.ArrowException, OSError, EOFError, zlib.error, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise SourceError(
-            f"{source.address} is not a readable {source.format} file ({len(data):,} bytes): {error}. "
-            "It may be empty or truncated; copy it again."
-        ) from error
-
-
-def _fits(key: str, settings: Ingest) -> bool:
-    """Whether a file may hold bars of the configured length, as far as its name says."""
-    if not settings.bar or not key.endswith(NAMED_SUFFIXES):
-        return True
-    length = _pair(key)[1]
-    return not length or pd.Timedelta(length) == pd.Timedelta(settings.bar)
-
-
-def _in_file(file: File, settings: Ingest) -> list[Source]:
-    """Sources in one file."""
-    kind: Any
-    if file.key.endswith(NAMED_SUFFIXES):
-        kind = "feather" if file.key.endswith(".feather") else "json"
-        symbol, _, market = _pair(file.key)
-        ticker = tickers.canonical(symbol, settings.venue, market or settings.market)
-        return [Source(ticker, symbol, kind, *file, rows=file.size / ROW_BYTES[kind])]
-    symbols, rows = _wide_symbols(file)
-    kind = "wide" if symbols else "parquet"
-    return [
-        Source(tickers.canonical(symbol, settings.venue, settings.market), symbol, kind, *file, rows=rows)
-        for symbol in symbols or [_stem(file.key)]
-    ]
-
-
-def _pair(key: str) -> tuple[str, pd.Timedelta | None, str | None]:
-    """Symbol, length of a bar and market from freqtrade's file name, whatever comes before it; else the name."""
-    stem = posixpath.basename(key).split(".")[0]
-    found = FREQTRADE_NAME.search(stem)
-    try:
-        return tickers.parse_freqtrade(found[0] if found else stem)
-    except tickers.TickerError:
-        return stem, None, None
-
-
-def _wide_symbols(file: File) -> tuple[list[str], float]:
-    """Symbols of a wide file, none when it is not one or cannot be read, and its rows, from its footer alone."""
-    try:
-        with open_store(file.url).open(file.key) as opened:
-            footer = pq.read_metadata(opened)
-    except (pa.ArrowException, OSError):
-        return [], 0.0  # reading it will say what is wrong, for this file alone
-    names = footer.schema.to_arrow_schema().names
-    return sorted({parts[0] for name in names if (parts := _wide_column(name)) is not None}), float(footer.num_rows)
+        return Content(getattr(samples, source.symbol).rename_axis("time").reset_index())
+    parsed = [(file, _parsed(source, file, settings)) for file in (*source.files, *source.rates)]
+    parts = [each.frame for _, each in parsed if each.kind == "bars"]
+    rates = [(file, each.frame) for file, each in parsed if each.kind == "funding"]
+    misnamed = [file for file, each in parsed[len(source.files) :] if each.kind == "bars"]
+    if misnamed:
+        raise SourceError(f"{misnamed[0].address} is named as funding rates and holds bars. Rename it.")
+    frame, left_out = _joined(parts, source.address) if len(parts) > 1 else (parts[0] if parts else None, 0)
+    notes = list(dict.fromkeys(note for _, each in parsed for note in each.notes))
+    if left_out:
+        notes.append(f"{left_out} rows of shorter parts were left out, which longer parts hold too")
+    return Content(frame, _rates(rates) if rates else None, tuple(notes))
 
 
 def expected_rows(some: list[File], settings: Ingest) -> dict[str, float]:
     """About how many rows the files hold of each ticker: by looking into a few of them, and by the size of the rest."""
     looked_into = some[:: -(-len(some) // LOOKS)]
     known = of_files(looked_into, settings)
-    rows_of_byte = sum(source.rows for source in known) / max(1, sum(file.size for file in looked_into))
-    left = [file for file in some if file not in set(looked_into)]
-    return {
-        **{_named(file, settings): file.size * rows_of_byte for file in left},
-        **{source.ticker: source.rows for source in known},
-    }
+    rows_of_byte = sum(each.rows for each in known) / max(1, sum(file.size for file in looked_into))
+    rows: dict[str, float] = defaultdict(float)
+    for each in known:
+        rows[each.ticker] += each.rows
+    for file in some:
+        if file not in set(looked_into):
+            name = candle_names.read(file.key)
+            rows[_ticker(name, settings)] += file.size * rows_of_byte
+    return dict(rows)
 
 
-def _named(file: File, settings: Ingest) -> str:
-    """Ticker of a file that nobody has looked into."""
-    symbol, _, market = _pair(file.key) if file.key.endswith(NAMED_SUFFIXES) else (_stem(file.key), None, None)
-    return tickers.canonical(symbol, settings.venue, market or settings.market)
-
-
-def _stem(key: str) -> str:
-    return posixpath.basename(key).removesuffix(".parquet")
-
-
-def _wide_column(name: str) -> tuple[str, str] | None:
-    """("BTCUSDT", "open") from "('BTCUSDT', 'open')", the form in which pandas stores two levels."""
-    if not (name.startswith("('") and name.endswith("')")):
-        return None
-    symbol, separator, field = name[2:-2].rpartition("', '")
-    return (symbol, field) if separator else None
-
-
-class Wide:
-    """A wide file, opened: its footer and its times are read once for all the tickers that a worker reads from it."""
-
-    def __init__(self, source: Source) -> None:
-        """Open the file that a source lies in."""
-        self._file = open_store(source.url).open(source.key)
-        try:
-            self._parquet = pq.ParquetFile(self._file)
-            self.names = frozenset(self._parquet.schema_arrow.names)
-            self._index = [name for name in self._parquet.schema_arrow.names if _wide_column(name) is None]
-            if len(self._index) != 1:
-                raise SourceError(
-                    f"{source.address} needs one time index beside its (ticker, field) columns; it has {self._index}."
-                )
-            self._times = self._parquet.read(columns=self._index)[self._index[0]].to_pandas().to_numpy()
-        except BaseException:
-            self._file.close()
-            raise
-
-    def rows(self, columns: dict[str, str]) -> pd.DataFrame:
-        """Rows with the time and these columns, by what each is to be called."""
-        table = self._parquet.read(columns=list(columns.values()))
-        frame = pd.DataFrame({field: table[name].to_numpy() for field, name in columns.items()})
-        frame.insert(0, "time", self._times)
-        return frame
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-_wide: dict[tuple[str, str, str], Wide] = {}  # the last one that this process has read from
-
-
-def _read_wide(source: Source) -> pd.DataFrame:
-    place = (source.url, source.key, source.stamp)
-    names = {field: f"('{source.symbol}', '{field}')" for field in FIELDS}
-    try:
-        if place not in _wide:
-            _close_wide()
-            _wide[place] = Wide(source)
-        missing = [field for field, name in names.items() if name not in _wide[place].names]
-        if missing:
-            raise SourceError(f"{source.address} has no {', '.join(missing)} for {source.symbol}.")
-        frame = _wide[place].rows(names)
-    except (pa.ArrowException, OSError) as error:
-        _close_wide()  # whatever it was, the next ticker begins with a fresh one
-        raise SourceError(f"{source.address} cannot be read: {error}. Copy the file again.") from error
-    # a ticker listed later has empty rows above its first bar: not bad bars, no bars
-    return frame.dropna(how="all", subset=list(FIELDS)).reset_index(drop=True)
-
-
-def _close_wide() -> None:
-    for opened in _wide.values():
-        opened.close()
-    _wide.clear()
-
-
-def _read_json(data: bytes, source: Source) -> pd.DataFrame:
-    """freqtrade's list of [milliseconds, open, high, low, close, volume]."""
-    if data[:2] == b"\x1f\x8b":
-        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-            data = file.read(LARGEST_FILE + 1)
-        if len(data) > LARGEST_FILE:
-            raise SourceError(f"{source.address} unpacks to more than {LARGEST_FILE >> 30} GiB; split it.")
-    rows = json.loads(data)
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, list) and len(row) == 6 for row in rows):
-        raise SourceError(
-            f"{source.address} is not freqtrade's JSON: a list of [milliseconds, open, high, low, close, volume]."
+def _in_file(file: File, settings: Ingest) -> list[Found]:
+    """What one file holds."""
+    name = candle_names.read(file.key)
+    ticker = _ticker(name, settings)
+    store = open_store(file.url)
+    if file.size <= LARGEST_POINTER and store.read(file.key).startswith(candle_files.POINTER):
+        stem = posixpath.basename(file.key)  # the data itself may lie beside it, under the name that it bears
+        flaw = f"{file.address} is a git-LFS pointer, not the data itself. Fetch the file with `git lfs pull`."
+        return [Found(tickers.canonical(stem, settings.venue, settings.market), stem, "files", file, name, 0.0, flaw)]
+    if not file.key.endswith(".parquet"):
+        bytes_of_row = next((size for suffix, size in ROW_BYTES.items() if file.key.endswith(suffix)), 60.0)
+        return [Found(ticker, name.symbol, "files", file, name, file.size / bytes_of_row)]
+    market = parquet_markets.look(store, file.key, settings.columns)
+    if market.format == "file":
+        return [Found(ticker, name.symbol, "files", file, name, market.rows[""])]
+    return [
+        Found(
+            tickers.canonical(symbol, settings.venue, settings.market), symbol, market.format, file,
+            CandleName(symbol), rows,
         )
-    frame = pd.DataFrame(rows, columns=["time", *FIELDS])
-    frame["time"] = pd.to_datetime(frame["time"], unit="ms", utc=True)
-    return frame
+        for symbol, rows in market.rows.items()
+    ]  # fmt: skip
 
 
-def _timed(frame: pd.DataFrame, source: Source) -> pd.DataFrame:
-    """The frame with its time as a column, wherever it was."""
-    frame = frame.rename(columns={name: str(name).lower() for name in frame.columns})
-    for name in TIME_NAMES:
-        if name in frame.columns:
-            return frame.rename(columns={name: "time"})
-    if isinstance(frame.index, pd.DatetimeIndex):
-        return frame.rename_axis("time").reset_index()
-    raise SourceError(f"{source.address} has no time: none of the columns {', '.join(TIME_NAMES)}, no time index.")
+def _ticker(name: CandleName, settings: Ingest) -> str:
+    return tickers.canonical(name.symbol, settings.venue, name.market or settings.market)
+
+
+def _source(ticker: str, found: Sequence[Found]) -> Source:
+    """The source of one ticker from all that was found of it, in the order of the keys."""
+    bars = [each for each in found if each.name.kind != "funding"]
+    rates = tuple(each.file for each in found if each.name.kind == "funding")
+    parts = sorted(bars, key=lambda each: (len(each.name.period), each.name.period, each.file.key))
+    flaw = next((each.flaw for each in found if each.flaw), "")
+    if len(bars) > 1 and not (all(each.name.period for each in bars) and len({each.name.bar for each in bars}) == 1):
+        flaw = (
+            f"both {bars[0].file.address} and {bars[1].file.address} hold {ticker}. "
+            "Keep one of them, choose a length by --ingest.bar, or ingest them as two runs"
+        )
+    leading = (bars or found)[0]
+    return Source(
+        ticker, leading.symbol, leading.format, tuple(each.file for each in parts), rates, flaw,
+        sum(each.rows for each in bars or found),
+    )  # fmt: skip
+
+
+def _parsed(source: Source, file: File, settings: Ingest) -> Parsed:
+    store = open_store(file.url)
+    try:
+        if source.format in ("wide", "long") and file in source.files:
+            return parquet_markets.read(
+                store, file.key, file.stamp, source.format, source.symbol, settings.columns, settings.zone
+            )
+        data = store.read(file.key)
+        return candle_files.parse(data, limit=LARGEST_FILE, columns=settings.columns, zone=settings.zone)
+    except CandleFileError as error:
+        raise SourceError(f"{file.address}: {str(error).rstrip('.')}.") from error
+
+
+def _joined(parts: Sequence[pd.DataFrame], address: str) -> tuple[pd.DataFrame, int]:
+    """One frame of parts of a history, and how many rows of later parts were left out since earlier ones hold them."""
+    kept: list[pd.DataFrame] = []
+    times: list[np.ndarray] = []
+    left_out = 0
+    for part in parts:
+        own = bars.instants(part, address).asi8
+        # months come in order and days after them, so that most parts have nothing in common with any before
+        before = [other for other in times if other.min() <= own.max() and own.min() <= other.max()]
+        fresh = ~np.isin(own, np.concatenate(before)) if before else np.ones(len(own), dtype=bool)
+        if fresh.any():
+            kept.append(part if fresh.all() else part[fresh])
+            times.append(own[fresh])
+        left_out += int(np.sum(~fresh))
+    frame = pd.DataFrame({name: np.concatenate([part[name].to_numpy() for part in kept]) for name in bars.COLUMNS})
+    frame.insert(0, "time", pd.DatetimeIndex(np.concatenate(times).view("datetime64[us]"), tz="UTC"))
+    return frame, left_out
+
+
+def _rates(parts: Sequence[tuple[File, pd.DataFrame]]) -> pd.Series:
+    """Funding rates of all files by time; a payment that several of them hold counts once."""
+    address = parts[0][0].address
+    frame = pd.concat(
+        [pd.DataFrame({"time": bars.instants(each, address), "rate": each["rate"].to_numpy()}) for _, each in parts]
+    )
+    wrong = frame["time"].isna() | ~(frame["rate"].abs() < LARGEST_RATE)
+    if wrong.any():
+        first = frame[wrong].iloc[0]
+        raise SourceError(
+            f"{address}: the funding rate at {first['time']} is {first['rate']}; allowed are times that can be read, "
+            "and fractions of the position's value such as 0.0001."
+        )
+    rates = frame.drop_duplicates().set_index("time")["rate"].sort_index(kind="stable")
+    if not rates.index.is_unique:
+        twice = rates.index[rates.index.duplicated()][0]
+        raise SourceError(f"{address} has two funding rates at {twice}, {rates[twice].tolist()}; there must be one.")
+    return rates
+
+
+def _more(names: Sequence[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""

@@ -33,7 +33,7 @@ from pydantic_settings import SettingsError
 
 from actors.package import check
 from actors.submission import INTERRUPTED, Dashboard, NameTakenError, OutcomeUnknownError, runtime_environment
-from jobs.config import EMBEDDED, RunConfig
+from jobs.config import RunConfig
 from jobs.flags import flags
 from jobs.runner import ConfigError, end, names, parse
 from storage import urls
@@ -104,9 +104,8 @@ def absolute(config: RunConfig) -> tuple[RunConfig, dict[str, str]]:
             f"address = {config.address!r}: a submitted job joins the cluster that it was submitted to. Leave the "
             "setting out of the file; --address names the dashboard."
         )
-    given = {name: getattr(config, name) for name in ("store", "source", "signals", "model", "scaler")}
-    given["ingest.funding"] = config.ingest.funding
-    places = {name: urls.parse(url) for name, url in given.items() if url and url not in EMBEDDED}
+    given = {"store": config.store, **config.urls}
+    places = {name: urls.parse(url) for name, url in given.items()}
     for name, place in places.items():
         if place.scheme == "memory":
             raise ConfigError(

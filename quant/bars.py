@@ -20,6 +20,8 @@ TIME_NAMES = ("time", "date", "datetime", "timestamp", "open_time", "opentime")
 # microseconds, and 1973 in the next finer unit.
 _EPOCH_BOUNDS = (10**11, 10**14, 10**17)
 _NO_TIME = np.iinfo(np.int64).min
+# No market's bars lie beyond; a single one that did would stretch the calendar of all.
+_EARLIEST, _LATEST = pd.Timestamp("1900-01-01", tz="UTC"), pd.Timestamp("2200-01-01", tz="UTC")
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -62,7 +64,7 @@ def validate(frame: pd.DataFrame, bar: Bar, source: str = "bars") -> tuple[pd.Da
     """
     if frame.empty:
         raise BarsError(f"{source}: there are no rows")
-    times = _times(frame, source)
+    times = instants(frame, source)
     values = pd.DataFrame({name: _numbers(frame, name, source) for name in COLUMNS})
     _check_spacing(times, bar, source)
 
@@ -190,7 +192,14 @@ def _given_times(frame: pd.DataFrame, source: str) -> pd.Series:
     return frame.index.to_series()
 
 
-def _times(frame: pd.DataFrame, source: str) -> pd.DatetimeIndex:
+def instants(frame: pd.DataFrame, source: str = "bars") -> pd.DatetimeIndex:
+    """Return the times of a frame as :func:`validate` reads them (datetime64[us, UTC]), NaT where one is unreadable.
+
+    Raises
+    ------
+    BarsError
+        If there is no column of times, or its zones are mixed.
+    """
     given = _given_times(frame, source)
     if pd.api.types.is_datetime64_any_dtype(given):
         return _utc(pd.DatetimeIndex(given))
@@ -233,6 +242,7 @@ def _rules(times: pd.DatetimeIndex, values: pd.DataFrame, bar: Bar) -> Iterator[
     """Yield each rule's name and the rows that break it; a row is reported for the first."""
     unknown = np.asarray(times.isna())
     yield "unparsable time", unknown
+    yield "time out of range", ~unknown & ((times < _EARLIEST) | (times >= _LATEST))
     if isinstance(bar, pd.Timedelta):
         phase = times.asi8 % _length(bar)
         phases, counts = np.unique(phase[~unknown], return_counts=True)

@@ -21,7 +21,7 @@ from quant.bars import COLUMNS
 from quant.candle_archives import unpack
 from quant.candle_columns import CandleFileError, Choice, choose
 
-__all__ = ["CandleFileError", "Parsed", "parse"]
+__all__ = ["CandleFileError", "Parsed", "parse", "parse_table"]
 
 KLINE = (
     "open_time", *COLUMNS, "close_time", "quote_volume", "count", "taker_buy_volume", "taker_buy_quote_volume",
@@ -103,6 +103,24 @@ def parse(data: bytes, *, limit: int, columns: Mapping[str, str] | None = None, 
     except _BROKEN as error:
         said = " ".join(str(error).split())[:200]
         raise CandleFileError(f"the file is truncated or broken: {said or type(error).__name__}") from error
+
+
+def parse_table(table: pa.Table, *, columns: Mapping[str, str] | None = None, zone: str | None = None) -> Parsed:
+    """Return the candles or the funding rates in a table of one asset, as :func:`parse` does for a file.
+
+    Raises
+    ------
+    CandleFileError
+        As there.
+    """
+    try:
+        choice = _choose_long(table.schema, columns)
+        used = sorted(set(choice.positions.values()))
+        return _parsed(_arrow(choice, table.select(used), used, "Parquet"), "", zone)
+    except CandleFileError:
+        raise
+    except _BROKEN as error:
+        raise CandleFileError(f"the rows are broken: {' '.join(str(error).split())[:200]}") from error
 
 
 def _parsed(table: _Table, archive: str, zone: str | None) -> Parsed:
