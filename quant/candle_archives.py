@@ -7,14 +7,17 @@ import struct
 import zipfile
 import zlib
 
+from zlib_ng import zlib_ng
+
 from quant.candle_columns import CandleFileError
 
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
 ZIP, GZIP = b"PK\x03\x04", b"\x1f\x8b"
 _EMPTY_ZIP = b"PK\x05\x06"
 _CLIMBING = re.compile(r"^(?:[/\\]|[A-Za-z]:)|(?:^|[/\\])\.\.(?:[/\\]|$)")
-_BROKEN = (
-    zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError, struct.error,
-    IndexError, KeyError, OverflowError,
+_BROKEN: tuple[type[Exception], ...] = (  # type: ignore[assignment]  # the stub of zlib_ng has an instance for a class
+    zipfile.BadZipFile, zlib.error, zlib_ng.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError,
+    struct.error, IndexError, KeyError, OverflowError,
 )  # fmt: skip
 
 
@@ -54,12 +57,29 @@ def _from_zip(data: bytes, limit: int) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             member = _member(archive, limit)
-            with archive.open(member) as file:
-                return file.read(limit + 1)
+            return _member_content(data, member)
     except CandleFileError:
         raise
     except _BROKEN as error:
         raise CandleFileError(f"the zip is truncated or broken: {error}") from error
+
+
+def _member_content(data: bytes, member: zipfile.ZipInfo) -> bytes:
+    """Content of a member, verified. Python's own reader does the same with a zlib that takes twice as long."""
+    header = data[member.header_offset : member.header_offset + _LOCAL_HEADER.size]
+    signature, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+    start = member.header_offset + _LOCAL_HEADER.size + name_length + extra_length
+    packed = memoryview(data)[start : start + member.compress_size]
+    if signature != ZIP or len(packed) != member.compress_size:
+        raise zipfile.BadZipFile("its directory does not fit its content")
+    if member.compress_type == zipfile.ZIP_STORED:
+        content = bytes(packed)
+    else:
+        inflating = zlib_ng.decompressobj(-zlib.MAX_WBITS)
+        content = inflating.decompress(packed, member.file_size + 1)  # which is within the limit
+    if len(content) != member.file_size or zlib_ng.crc32(content) != member.CRC:
+        raise zipfile.BadZipFile("its content is not what its directory says")
+    return content
 
 
 def _member(archive: zipfile.ZipFile, limit: int) -> zipfile.ZipInfo:

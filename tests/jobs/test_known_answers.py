@@ -22,7 +22,7 @@ from storage import layout
 from storage.manifest import read_manifest
 from storage.tables import read_table
 from tests.conftest import ROOT
-from tests.jobs.conftest import kill_once, make_context
+from tests.jobs.conftest import kill_once, make_context, write_market
 
 pytestmark = pytest.mark.ray
 
@@ -79,10 +79,11 @@ def test_with_the_true_pattern_as_signal_every_planted_ticker_is_found_and_nothi
 @pytest.mark.timeout(900)
 def test_a_driver_killed_while_it_trains_is_resumed_to_the_same_result(tmp_path: Path):
     """SIGKILL once the first epoch is kept; the same command then goes on from there."""
-    # what is judged after the training matters little here
+    # what there is to learn, and what is judged after the training, matters little here
+    market = write_market(tmp_path / "candles", ("AAAUSDT", "BBBUSDT"), 12_000)
     file = tmp_path / "run.toml"
     file.write_text(
-        '[ingest]\ntickers = ["MAJOR1USDT", "COIN05USDT"]\n[train]\nepochs = 3\nfilters = 8\n'
+        f"source = '{market}'\n[train]\nepochs = 6\npatience = 6\nfilters = 8\n"
         "[evaluate]\nenabled = false\n[search]\ntrials = 4\n"
     )
     settings = tomllib.loads(file.read_text())

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quant.bars import COLUMNS, BarsError, validate
-from quant.candle_files import CandleFileError, Parsed, parse
+from quant.candle_files import LARGEST_JSON, CandleFileError, Parsed, parse
 
 RAW = Path(os.environ.get("ASSAY_MARKET_DATA", Path(__file__).parents[3] / "shared" / "data")) / "raw_formats"
 LIMIT = 1 << 26
@@ -290,6 +290,11 @@ def encrypted() -> bytes:
 def test_an_archive_that_is_a_trap_is_refused(data: bytes, complaint: str) -> None:
     with pytest.raises(CandleFileError, match=complaint):
         parse(data, limit=100_000)
+
+
+def test_json_that_would_not_fit_into_memory_is_refused() -> None:
+    with pytest.raises(CandleFileError, match="the JSON has .* bytes, and takes twenty times as many to read"):
+        parse(b"[" + b" " * LARGEST_JSON, limit=1 << 30)
 
 
 def test_a_zip_that_lies_about_its_size_is_refused() -> None:
