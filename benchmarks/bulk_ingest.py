@@ -132,7 +132,7 @@ def main() -> None:
             ratios = sorted(other / own for other, own in zip(seconds["pandas"], spent, strict=True))
             print(
                 f"{name}: {median(spent):.1f} s, {count / median(spent):,.0f} rows/s, "
-                f"{packed / median(spent) / 1e6:,.1f} MB/s packed, {unpacked / median(spent) / 1e6:,.0f} MB/s unpacked; "
+                f"{packed / median(spent) / 1e6:,.1f} MB/s packed, {unpacked / median(spent) / 1e6:,.0f} unpacked; "
                 f"{median(ratios):.2f} times as fast as pandas ({ratios[0]:.2f} to {ratios[-1]:.2f})"
             )
 

@@ -293,7 +293,7 @@ def test_an_archive_that_is_a_trap_is_refused(data: bytes, complaint: str) -> No
 
 
 def test_json_that_would_not_fit_into_memory_is_refused() -> None:
-    with pytest.raises(CandleFileError, match="the JSON has .* bytes, and takes twenty times as many to read"):
+    with pytest.raises(CandleFileError, match=r"the JSON has .* bytes, and takes twenty times as many to read"):
         parse(b"[" + b" " * LARGEST_JSON, limit=1 << 30)
 
 
