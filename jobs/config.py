@@ -4,7 +4,7 @@ Every job reads the same model, from ``--config run.toml`` and from flags that o
 (``--labels.horizon 8``). The defaults are the demo's. ``docs/configuration.md`` is generated from it.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
@@ -17,6 +17,10 @@ from quant.features import FEATURE_SETS
 EMBEDDED = ("demo", "shapes", "samples")
 """Sources that are no files."""
 
+BULK = "binance"
+"""The source that is Binance's bulk data."""
+CCXT = "ccxt:"
+"""What precedes the name of an exchange as a source."""
 OWN_FUNDING = "source"
 """In place of the URL of a file of funding rates: those that the source holds."""
 
@@ -52,6 +56,17 @@ class Ingest(Section):
     funding is not charged."""
     tickers: tuple[str, ...] = ()
     """Symbols to read; all where empty. A symbol that the source lacks is a failure of its own."""
+    since: date | None = None
+    """First day of bars to read, and of a service to fetch; None: all that there is."""
+    until: date | None = None
+    """Last day of bars to read, and of a service to fetch; None: up to now."""
+    quote: str | None = None
+    """Quote currency that the symbols of a service must have, such as USDT; None: any."""
+    endpoint: str | None = None
+    """Address of a mirror of the service, in place of its own."""
+    rate: float | None = Field(default=None, gt=0)
+    """Requests a second to the service, of all workers together; None: 20 for bulk data, and through ccxt what the
+    exchange allows."""
     demo_seed: int = Field(default=0, ge=0)
     """Seed of the demo market, and of the market of shapes."""
     demo_edge: float = Field(default=1.0, ge=0)
@@ -566,8 +581,8 @@ class RunConfig(Section):
     """The configuration of a run."""
 
     source: str = "demo"
-    """"demo", "shapes" (a market in which shapes recur, for `jobs.patterns`), "samples", or a file, a directory or a
-    URL to read bars from."""
+    """"demo", "shapes" (a market in which shapes recur, for `jobs.patterns`), "samples"; or a file, a directory or a
+    URL to read bars from; or "binance", its bulk data, or "ccxt:" with the name of an exchange, to fetch them from."""
     store: str = "store"
     """URL of the object store: a path, file://, s3:// or memory://."""
     run: str = "demo"
@@ -647,11 +662,16 @@ class RunConfig(Section):
         return self
 
     @property
+    def service(self) -> bool:
+        """Whether the source is a service that market data is fetched from, into the store's archive."""
+        return self.source == BULK or self.source.startswith(CCXT)
+
+    @property
     def urls(self) -> dict[str, str]:
         """What the configuration reads from, beside the store, by the name of the setting."""
         read = {name: getattr(self, name) for name in ("source", "signals", "model", "scaler")}
         read["ingest.funding"] = self.ingest.funding if self.ingest.funding != OWN_FUNDING else None
-        if self.source in EMBEDDED:
+        if self.source in EMBEDDED or self.service:
             del read["source"]
         return {name: url for name, url in read.items() if url}
 

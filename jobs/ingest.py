@@ -5,7 +5,7 @@ python -m jobs.ingest --source PATH_OR_URL --store URL --run NAME
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import chain
 from typing import NamedTuple
@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 
 from jobs import rows, sessions, sources
-from jobs.config import OWN_FUNDING, Ingest, RunConfig
+from jobs.archive import Archive
+from jobs.config import BULK, OWN_FUNDING, Ingest, RunConfig
 from jobs.gather import gather
 from jobs.rates import Rate
 from jobs.sources import Source, SourceError
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, run_stage
-from quant import bars, demo, demo_shapes, quality
+from quant import bars, demo, demo_shapes, quality, tickers
 from quant.demo import DemoMarket
 from quant.demo_shapes import ShapeMarket
 from quant.schemas import BARS, FUNDING, QUALITY, QUARANTINE, frame
@@ -41,30 +42,49 @@ class Order(NamedTuple):
 
 
 def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
-    """Bring the bars of the run up to date, and the sessions that they make where its calendar is of sessions."""
+    """Bring the bars of the run up to date, and the sessions that they make where its calendar is of sessions.
+
+    Where the source is a service, what it has is first brought into the store's archive.
+    """
     config = context.config
-    settings = {"source": config.source, **config.ingest.model_dump()}
+    settings = {"source": config.source, **config.ingest.model_dump(mode="json", exclude={"endpoint", "rate"})}
     details = {}
     files: list[sources.File] = []
+    naming, flaws = config.ingest, dict[str, str]()
     if market := made_up(context):
         settings["demo"] = asdict(market)
         if isinstance(market, DemoMarket):
             details["planted"] = list(demo.planted(market))
+    elif config.service:
+        archive = fetched(context, fan_out)
+        naming = naming.model_copy(update={"venue": archive.venue, "market": archive.market})
+        files = sources.archived(context.store, archive, naming)
+        flaws = archive.flaws
+        settings["flaws"] = sorted(flaws)  # what was not brought up to date is not done, whatever the files say
     elif config.source != "samples":
         files = sources.files(config.source, config.ingest)
+    if files:
         settings["files"] = fingerprint({file.key: file.stamp for file in files})
     funding = rows.fetch(config.ingest.funding) if config.ingest.funding not in (None, OWN_FUNDING) else None
     if funding:
         settings["funding"] = funding.content
 
     def items() -> list[Item]:
-        found = made_up_items(market) if market else file_items(context, files, fan_out)
+        found = made_up_items(market) if market else file_items(context, files, naming, flaws, fan_out)
         return charged(wanted(config.ingest.tickers, found), funding)
 
     manifest = run_stage(context, stage(config), items, produce, settings=settings, fan_out=fan_out, details=details)
     tell(manifest)
     sessions.run(context, fan_out)
     return manifest
+
+
+def fetched(context: Context, fan_out: FanOut) -> Archive:
+    """What the service of the run has, brought into the archive."""
+    # ccxt and the HTTP clients take a while to import, which runs on files need not pay
+    from jobs import bulk, exchange
+
+    return (bulk if context.config.source == BULK else exchange).update(context, fan_out)
 
 
 def tell(manifest: Manifest) -> None:
@@ -74,8 +94,8 @@ def tell(manifest: Manifest) -> None:
         for note in info.get("notes", ()):
             noted[note].append(ticker)
     shown = sorted(noted.items(), key=lambda each: (-len(each[1]), each[0]))
-    for note, tickers in shown[:NOTES_SHOWN]:
-        logger.warning("ingest: %s (%s%s)", note, tickers[0], f" and {len(tickers) - 1} more" * (len(tickers) > 1))
+    for note, those in shown[:NOTES_SHOWN]:
+        logger.warning("ingest: %s (%s%s)", note, those[0], f" and {len(those) - 1} more" * (len(those) > 1))
     if len(shown) > NOTES_SHOWN:
         logger.warning("ingest: %d more notes are in the stage's manifest", len(shown) - NOTES_SHOWN)
 
@@ -95,14 +115,26 @@ def made_up_items(market: MadeUp) -> list[Item]:
     return [Item(ticker, Order(market), rows=market.bars) for ticker in names(market)]
 
 
-def file_items(context: Context, files: list[sources.File], fan_out: FanOut) -> list[Item]:
-    """One item a ticker that the files hold, or the samples where there are no files.
+def file_items(
+    context: Context, files: list[sources.File], naming: Ingest, flaws: Mapping[str, str], fan_out: FanOut
+) -> list[Item]:
+    """One item a ticker that the files hold, or that of the samples.
 
     Whether a Parquet holds one ticker or many its columns tell: tasks look into the files.
+
+    Parameters
+    ----------
+    flaws
+        Why what a service has of a symbol could not be fetched: failures of these tickers.
     """
-    found = gather(sources.of_files, files, context, name="sources", shared=context.config.ingest, fan_out=fan_out)
-    known = sources.by_ticker(chain(*found)) if files else sources.of_the_library()
-    return [Item(source.ticker, Order(source), rows=source.rows) for source in known]
+    if context.config.source == "samples":
+        return [Item(source.ticker, Order(source), rows=source.rows) for source in sources.of_the_library()]
+    found = gather(sources.of_files, files, context, name="sources", shared=naming, fan_out=fan_out)
+    known = {source.ticker: source for source in sources.by_ticker(chain(*found))}
+    for symbol, flaw in flaws.items():
+        ticker = tickers.canonical(symbol, naming.venue, naming.market)
+        known[ticker] = Source(ticker, symbol, "files", flaw=flaw)
+    return [Item(ticker, Order(source), rows=source.rows) for ticker, source in sorted(known.items())]
 
 
 def wanted(names: Sequence[str], items: list[Item]) -> list[Item]:

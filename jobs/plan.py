@@ -43,6 +43,10 @@ class PlanError(ValueError):
     """A run that cannot fit on the machines it was planned for."""
 
 
+class UnknownMarketError(PlanError):
+    """A market of unknown size."""
+
+
 @dataclass(frozen=True)
 class Row:
     """A stage of the plan: its state in words, the share done before, what it takes, and how it will go."""
@@ -92,7 +96,11 @@ def announce(context: Context) -> None:
     here = {"nodes": 1, "cpus": context.workers, "gpu_nodes": 1, "gpu_cpus": context.workers}
     settings = context.config.plan.model_copy(update=here)
     asked = replace(context, config=context.config.model_copy(update={"plan": settings}))
-    made = plan(asked)
+    try:
+        made = plan(asked)
+    except UnknownMarketError:
+        logger.info("plan: what there is to do is known once the market data is here")
+        return
     left = [row for row in made.rows if row.done < 1]
     if not left:
         return
@@ -145,11 +153,22 @@ def plan(context: Context) -> Plan:
 
 
 def market_size(context: Context) -> tuple[dict[str, float], str]:
-    """Bars of every ticker, and how they are known."""
+    """Bars of every ticker, and how they are known.
+
+    Raises
+    ------
+    UnknownMarketError
+        If they are still to be fetched from a service.
+    """
     ingested = read_manifest(context.store, context.run, "ingest")
     if ingested is not None and ingested.tickers:
         return {ticker: float(info["rows"]) for ticker, info in ingested.tickers.items() if info["rows"]}, "as ingested"
     config = context.config
+    if config.service:
+        raise UnknownMarketError(
+            f"What '{config.source}' has is known once it is fetched. Run `python -m jobs.ingest` with the same "
+            "--config, --store and --run first, which says how much that is before it begins; then plan what follows."
+        )
     wanted = set(config.ingest.tickers)
     if market := made_up(context):
         rows, basis = dict.fromkeys(names(market), float(market.bars)), f"of the market '{config.source}'"

@@ -40,7 +40,20 @@ from storage.store import open_store
 
 # Modules of this folder that are no jobs of their own.
 SHARED = {
-    *("__main__", "compiled", "config", "dataset", "estimate", "exports", "flags", "gather", "market"),
+    *(
+        "__main__",
+        "archive",
+        "bulk",
+        "compiled",
+        "config",
+        "dataset",
+        "estimate",
+        "exchange",
+        "exports",
+        "flags",
+        "gather",
+        "market",
+    ),
     *("own_signals", "pattern_fit", "pattern_outcomes", "parquet_markets", "pattern_page", "pattern_seed"),
     *("pattern_signals", "rates", "rows", "rule_signals", "runner", "sessions", "shard_log", "sources", "stage"),
 }

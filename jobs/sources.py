@@ -17,12 +17,13 @@ import pandas as pd
 from backtesting import test as samples
 
 from jobs import parquet_markets
+from jobs.archive import Archive
 from jobs.config import Ingest
 from quant import bars, candle_files, candle_names, tickers
 from quant.candle_files import CandleFileError, Parsed
 from quant.candle_names import SUFFIXES, CandleName
-from storage import keys
-from storage.store import open_store
+from storage import keys, layout
+from storage.store import Store, open_store
 
 SAMPLES = ("GOOG", "EURUSD", "BTCUSD")
 LARGEST_FILE = 2 << 30  # bytes, unpacked
@@ -43,11 +44,12 @@ class SourceError(ValueError):
 
 
 class File(NamedTuple):
-    """A file that may hold candles: where it lies, and a text that changes when it does."""
+    """A file that may hold candles: where it lies, a text that changes when it does, and what its name is read as."""
 
     url: str
     key: str
     stamp: str
+    name: str
 
     @property
     def size(self) -> int:
@@ -118,26 +120,48 @@ def files(url: str, settings: Ingest) -> list[File]:
     folder, name = posixpath.split(url.rstrip("/"))
     if name and keys.flaw(name) is None and (store := open_store(folder or ".")).exists(name):
         _warn_of_names({name: candle_names.read(name)})
-        return [File(store.url, name, store.stamp(name))]
+        return [File(store.url, name, store.stamp(name), name)]
     if name.endswith(SUFFIXES):
         raise SourceError(f"There is no file at {url}. Give a file, a directory or a store URL.")
     store = open_store(url)
     every = sorted(store.stamps().items())
-    found = {key: candle_names.read(key) for key, _ in every if key.endswith(SUFFIXES)}
-    if not found:
+    candles = [File(store.url, key, stamp, key) for key, stamp in every if key.endswith(SUFFIXES)]
+    if not candles:
         raise SourceError(
             f"There are no candles at {url}: no such directory, or no file in it ends in {', '.join(SUFFIXES)}."
         )
-    _warn_of_names(found)
-    length = pd.Timedelta(settings.bar) if settings.bar else None
-    fitting = [
-        File(store.url, key, stamp)
-        for key, stamp in every
-        if key in found and found[key].kind != "mark" and (not length or found[key].bar in (None, length))
-    ]
+    _warn_of_names({file.key: candle_names.read(file.name) for file in candles})
+    fitting = [file for file in candles if _fits(candle_names.read(file.name), settings)]
     if not fitting:
-        raise SourceError(f"None of the {len(found)} files at {url} has bars of {settings.bar} (--ingest.bar).")
+        raise SourceError(
+            f"None of the {len(candles)} files at {url} has bars of {settings.bar or 'any length'} (--ingest.bar) "
+            "from the days asked for."
+        )
     return fitting
+
+
+def archived(store: Store, archive: Archive, settings: Ingest) -> list[File]:
+    """Files of an archive that may hold what is asked for, sorted; one listing."""
+    fitting = []
+    for key, stamp in sorted(store.stamps(archive.prefix).items()):
+        name = "/".join(map(layout.unquote, key.removeprefix(archive.prefix).strip("/").split("/")))
+        read = candle_names.read(name)
+        if _fits(read, settings) and (settings.quote is None or read.symbol.endswith(settings.quote)):
+            fitting.append(File(store.url, key, stamp, name))
+    return fitting
+
+
+def _fits(name: CandleName, settings: Ingest) -> bool:
+    """Whether a file may hold what is asked for, as far as its name says."""
+    if name.kind == "mark" or (settings.bar and name.bar not in (None, pd.Timedelta(settings.bar))):
+        return False
+    if not name.period:
+        return True
+    first = pd.Timestamp(name.period)
+    last = first + (pd.offsets.MonthEnd() if len(name.period) == len("2024-01") else pd.Timedelta(0))
+    return (settings.since is None or last.date() >= settings.since) and (
+        settings.until is None or first.date() <= settings.until
+    )
 
 
 def _warn_of_names(found: Mapping[str, CandleName]) -> None:
@@ -185,7 +209,8 @@ def read(source: Source, settings: Ingest) -> Content:
     if source.flaw:
         raise SourceError(source.flaw)
     if source.format == "samples":
-        return Content(getattr(samples, source.symbol).rename_axis("time").reset_index())
+        frame = getattr(samples, source.symbol).rename_axis("time").reset_index()
+        return Content(_asked_for(frame, settings, source))
     parsed = [(file, _parsed(source, file, settings)) for file in (*source.files, *source.rates)]
     parts = [each.frame for _, each in parsed if each.kind == "bars"]
     rates = [(file, each.frame) for file, each in parsed if each.kind == "funding"]
@@ -196,7 +221,25 @@ def read(source: Source, settings: Ingest) -> Content:
     notes = list(dict.fromkeys(note for _, each in parsed for note in each.notes))
     if left_out:
         notes.append(f"{left_out} rows of shorter parts were left out, which longer parts hold too")
-    return Content(frame, _rates(rates) if rates else None, tuple(notes))
+    return Content(_asked_for(frame, settings, source), _rates(rates) if rates else None, tuple(notes))
+
+
+def _asked_for(frame: pd.DataFrame | None, settings: Ingest, source: Source) -> pd.DataFrame | None:
+    """The rows of the days asked for; those whose time cannot be read stay, for validation to tell of them."""
+    if frame is None or (settings.since is None and settings.until is None):
+        return frame
+    times = bars.instants(frame, source.address)
+    outside = np.zeros(len(times), dtype=bool)
+    if settings.since is not None:
+        outside |= np.asarray(times < pd.Timestamp(settings.since, tz="UTC"))
+    if settings.until is not None:
+        outside |= np.asarray(times >= pd.Timestamp(settings.until, tz="UTC") + pd.Timedelta(days=1))
+    if outside.all():
+        raise SourceError(
+            f"{source.address} has no bars of the days asked for (--ingest.since, --ingest.until): they go from "
+            f"{times.min()} to {times.max()}."
+        )
+    return frame[~outside].reset_index(drop=True)
 
 
 def expected_rows(some: list[File], settings: Ingest) -> dict[str, float]:
@@ -209,14 +252,14 @@ def expected_rows(some: list[File], settings: Ingest) -> dict[str, float]:
         rows[each.ticker] += each.rows
     for file in some:
         if file not in set(looked_into):
-            name = candle_names.read(file.key)
+            name = candle_names.read(file.name)
             rows[_ticker(name, settings)] += file.size * rows_of_byte
     return dict(rows)
 
 
 def _in_file(file: File, settings: Ingest) -> list[Found]:
     """What one file holds."""
-    name = candle_names.read(file.key)
+    name = candle_names.read(file.name)
     ticker = _ticker(name, settings)
     store = open_store(file.url)
     if file.size <= LARGEST_POINTER and store.read(file.key).startswith(candle_files.POINTER):

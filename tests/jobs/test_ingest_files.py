@@ -12,6 +12,7 @@ import pytest
 from jobs import ingest, market
 from jobs.config import Ingest
 from jobs.market import MarketError
+from jobs.sources import SourceError
 from jobs.stage import AllFailedError, Context
 from quant.schemas import BARS, FUNDING, QUARANTINE
 from storage.manifest import Manifest
@@ -147,6 +148,20 @@ def test_where_a_month_lacks_bars_its_days_give_them_and_the_month_wins_where_bo
     found = bars_of(context, "local-um:BTCUSDT")
     assert len(found) == len(BARS_OF_MONTHS)
     assert (found["volume"] == 7.0).sum() == 10
+
+
+def test_only_the_days_asked_for_are_read(tmp_path: Path):
+    folder = bulk_folder(tmp_path / "bulk")
+    (folder / "BTCUSDT-15m-2024-01.zip").write_bytes(b"broken, and of no day asked for")
+    days = {"since": "2024-02-10", "until": "2024-03-02"}
+    context, _ = ingested(folder, tmp_path, **days)
+    expected = BARS_OF_MONTHS.loc["2024-02-10":"2024-03-02"]
+    pd.testing.assert_frame_equal(bars_of(context, "local-um:BTCUSDT"), expected, check_freq=False)
+    with pytest.raises(SourceError, match="from the days asked for"):
+        ingested(folder, tmp_path, since="2025-01-01")
+    random_walk(50).reset_index().to_csv(tmp_path / "AUSDT.csv", index=False)
+    with pytest.raises(AllFailedError, match=r"has no bars of the days asked for .*they go from 2024-01-01"):
+        ingested(tmp_path / "AUSDT.csv", tmp_path, since="2025-01-01")
 
 
 def test_a_part_of_another_length_is_a_named_failure(tmp_path: Path):

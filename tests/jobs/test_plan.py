@@ -160,3 +160,12 @@ def test_it_is_asked_as_a_job_and_exits_with_2_where_nothing_fits(
     shown = capsys.readouterr()
     assert shown.out.splitlines()[0].startswith("plan of run 'demo' in file://")
     assert "PlanError: ingest would run" in shown.err
+
+
+def test_what_a_service_has_is_not_known_before_it_is_fetched(context: Context, caplog: pytest.LogCaptureFixture):
+    fetching = with_settings(context, source="binance")
+    with pytest.raises(plan.UnknownMarketError, match=r"Run `python -m jobs\.ingest` .* first"):
+        plan.plan(fetching)
+    with caplog.at_level(logging.INFO, "assay"):
+        plan.announce(fetching)
+    assert "known once the market data is here" in caplog.text

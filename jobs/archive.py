@@ -1,0 +1,22 @@
+"""Market data as a service gave it, kept in the store for all runs."""
+
+from typing import NamedTuple
+
+
+class Archive(NamedTuple):
+    """What of a service is kept.
+
+    Parameters
+    ----------
+    prefix
+        Of the keys in the store below which all its files lie, those of funding rates among them.
+    venue, market
+        Of the canonical tickers.
+    flaws
+        Why it is not up to date, by symbol.
+    """
+
+    prefix: str
+    venue: str
+    market: str
+    flaws: dict[str, str]
