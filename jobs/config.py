@@ -4,9 +4,11 @@ Every job reads the same model, from ``--config run.toml`` and from flags that o
 (``--labels.horizon 8``). The defaults are the demo's. ``docs/configuration.md`` is generated from it.
 """
 
+import math
 from datetime import datetime
 from typing import Annotated, Literal
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from quant import rules
@@ -561,6 +563,9 @@ class RunConfig(Section):
     rejudge: str | None = None
     """Name of an earlier run in the same store, whose shortlist is judged again on the bars after its judge part:
     its model and its parameters are taken over, and nothing is trained or searched."""
+    every: str | None = None
+    """Length of time ("15m", "1h", "1d") after which `jobs.pipeline` runs again, just after each multiple of it since
+    1970 UTC, until a signal ends it (docs/keeping-up.md); None: once. Other jobs leave it alone."""
     workers: int | None = Field(default=None, ge=1)
     """CPUs to use in local mode; None: all. Never changes a result."""
     address: str | None = None
@@ -588,6 +593,13 @@ class RunConfig(Section):
     plan: Plan = Plan()
     status: Status = Status()
     prune: Prune = Prune()
+
+    @field_validator("every")
+    @classmethod
+    def _a_length_of_time(cls, value: str | None) -> str | None:
+        if value is not None and not _seconds(value) >= 1:
+            raise ValueError('it is no length of time of a second or more; allowed: "15m", "1h", "1d" and the like')
+        return value
 
     @model_validator(mode="after")
     def _one_source_of_signals(self) -> "RunConfig":
@@ -624,6 +636,11 @@ class RunConfig(Section):
         return self
 
     @property
+    def every_seconds(self) -> float:
+        """Seconds between two closes that the run is kept up with; 0 where it is run once."""
+        return _seconds(self.every) if self.every else 0.0
+
+    @property
     def given(self) -> tuple[str, ...]:
         """Settings that give the signals, or the model behind them, so that none is trained; one at most."""
         sources = {
@@ -633,3 +650,11 @@ class RunConfig(Section):
             "patterns.trade": self.patterns.trade,
         }
         return tuple(name for name, value in sources.items() if value)
+
+
+def _seconds(length: str) -> float:
+    """Seconds of a length of time as pandas reads it; not a number where it reads none."""
+    try:
+        return pd.Timedelta(length).total_seconds()
+    except ValueError:
+        return math.nan

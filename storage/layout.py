@@ -7,6 +7,7 @@ runs/<run>/
     progress/<stage>.json                             how far the stage was when last heard of
     models/<name>/<file>   checkpoints/<name>/…   exports/<file>   report.html   patterns.html
     config.json                                       the configuration of the job that was last started
+    leases/<number>.json                              who writes to the run at present
 archive/<source>/                                     market data as a service gave it, for all runs
 """
 
@@ -31,6 +32,7 @@ _PLACES = {
     "report.html": re.compile(""),
     "patterns.html": re.compile(""),
     "config.json": re.compile(""),
+    "leases": re.compile(r"(?P<name>[0-9]{10})\.json"),
 }
 
 
@@ -154,6 +156,16 @@ def patterns(run: str) -> str:
 def config(run: str) -> str:
     """Key of the configuration of the job that was last started."""
     return f"{run_prefix(run)}/config.json"
+
+
+def leases(run: str) -> str:
+    """Prefix of the leases of a run."""
+    return f"{run_prefix(run)}/leases"
+
+
+def lease(run: str, number: int) -> str:
+    """Key of a lease by its number, so that the keys are in the order of the numbers."""
+    return f"{leases(run)}/{number:010d}.json"
 
 
 class Place(NamedTuple):
