@@ -4,11 +4,10 @@ Every job reads the same model, from ``--config run.toml`` and from flags that o
 (``--labels.horizon 8``). The defaults are the demo's. ``docs/configuration.md`` is generated from it.
 """
 
-import math
+import re
 from datetime import datetime
 from typing import Annotated, Literal
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from quant import rules
@@ -16,6 +15,9 @@ from quant.features import FEATURE_SETS
 
 EMBEDDED = ("demo", "shapes", "samples")
 """Sources that are no files."""
+
+UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+"""Seconds of the units of a length of time."""
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -597,8 +599,10 @@ class RunConfig(Section):
     @field_validator("every")
     @classmethod
     def _a_length_of_time(cls, value: str | None) -> str | None:
-        if value is not None and not _seconds(value) >= 1:
-            raise ValueError('it is no length of time of a second or more; allowed: "15m", "1h", "1d" and the like')
+        if value is not None and _seconds(value) < 1:
+            raise ValueError(
+                "it is no length of time of a second or more; allowed: a whole number of s, m, h, d or w, as in 15m"
+            )
         return value
 
     @model_validator(mode="after")
@@ -653,8 +657,6 @@ class RunConfig(Section):
 
 
 def _seconds(length: str) -> float:
-    """Seconds of a length of time as pandas reads it; not a number where it reads none."""
-    try:
-        return pd.Timedelta(length).total_seconds()
-    except ValueError:
-        return math.nan
+    """Seconds of a length of time such as "15m"; 0 for a text that is none."""
+    found = re.fullmatch(rf"(\d+)([{''.join(UNITS)}])", length)
+    return float(found[1]) * UNITS[found[2]] if found else 0.0

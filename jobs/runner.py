@@ -33,19 +33,20 @@ import jobs
 from actors.connect import connect
 from actors.metrics import of_run
 from actors.progress import Snapshot, told
-from jobs import every
+from jobs import every, passing
 from jobs.config import EMBEDDED, RunConfig
 from jobs.stage import Context, now
 from storage.errors import StoreError
 from storage.lease import held
-from storage.manifest import ProgressRecord, read_manifest, write_config, write_progress
+from storage.manifest import Manifest, ProgressRecord, read_manifest, write_config, write_progress
 from storage.patience import hastily
 from storage.store import Store, open_store
 
 # Modules of this folder that are no jobs of their own.
 SHARED = {
     *("__main__", "compiled", "config", "dataset", "estimate", "every", "exports", "flags", "gather", "market"),
-    *("own_signals", "pattern_fit", "pattern_outcomes", "pattern_page", "pattern_seed", "pattern_signals"),
+    *("own_signals", "passing"),
+    *("pattern_fit", "pattern_outcomes", "pattern_page", "pattern_seed", "pattern_signals"),
     *("rates", "rows", "rule_signals", "runner", "sessions", "shard_log", "sources", "stage"),
 }
 
@@ -160,30 +161,34 @@ def execute(job: ModuleType, config: RunConfig) -> int:
     if hasattr(job, "look"):
         job.look(Context(config, store))
         return 0
-    with held(store, config.run, job.__name__, lost=_thread.interrupt_main):
+    with held(store, config.run, job.run.__module__, lost=_thread.interrupt_main):
         # before anything else of the run, so that what it needs and how far it is can be told from the store alone
         write_config(store, config.run, config.model_dump(mode="json", by_alias=True))
         if not (config.every and getattr(job, "REPEATS", False)):
-            return perform(job, config, store)
+            return perform(job.run, config, store)
         # a round is what one run of the command is, in its report, too
-        single = config.model_copy(update={"every": None})
+        once = partial(perform, job.run, config.model_copy(update={"every": None}), store)
         with every.stopping() as stop:
             return every.rounds(
-                config,
-                lambda started: perform(job, single, store, started),
+                config.every,
+                config.every_seconds,
+                once,
+                judge=passing.word,
                 worked=lambda: read_manifest(store, config.run, "pipeline") is not None,
                 stop=stop,
             )
 
 
-def perform(job: ModuleType, config: RunConfig, store: Store, started: Callable[[], None] = lambda: None) -> int:
+def perform(
+    run: Callable[[Context], Manifest], config: RunConfig, store: Store, started: Callable[[], None] = lambda: None
+) -> int:
     """Run a job once on Ray, and return the exit code; ``started`` is called when Ray is there."""
     # a trial that is stopped leaves ranks of its own behind, which Ray finds by way of its dashboard alone
     with connect(config.address, config.workers, dashboard=config.tune.workers > 1) as cluster:
         started()
         context = Context(config, store, workers=max(1, int(cluster.most_cpus)))
         with told(partial(keep, context)), of_run(config.run):
-            failures = job.run(context).failures
+            failures = run(context).failures
     for row in failures[:10]:
         print(f"failed: {row.ticker} in {row.stage}: {row.error}: {row.message}", file=sys.stderr)
     if len(failures) > 10:

@@ -114,7 +114,8 @@ class Lease:
         with self._lock:
             there = _read(self.store, self.key)
             followed = max(_numbers(self.store, self.run), default=0) > self.number
-            self.lost = followed or there is None or there.owner != self.holder.owner
+            # where it was only removed, with nobody to follow, it is put there again
+            self.lost = followed or (there is not None and there.owner != self.holder.owner)
             if not self.lost:
                 self.holder = replace(self.holder, beat=self.holder.beat + 1, released=released)
                 self.store.write(self.key, _encoded(self.holder))
@@ -322,6 +323,6 @@ def _told_held(store: Store, run: str, holder: Holder | None) -> str:
 def _told_lost(lease: Lease) -> str:
     return (
         f"Run '{lease.run}' in {lease.store.url} was taken over by another process, since this one gave no sign of "
-        f"life for {EXPIRY:.0f} s; it ends here, so that one alone writes. See who holds it in "
+        f"life for {EXPIRY:g} s; it ends here, so that one alone writes. See who holds it in "
         f"{layout.leases(lease.run)}, and run this command again once that has ended."
     )

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
 
 import aiohttp
@@ -92,13 +92,8 @@ class S3Backend:
 
     def create(self, key: str, data: bytes) -> bool:
         """Put an object where there is none, by one conditional PUT, and say whether that was done."""
-        attempts = 0
-
-        def put() -> Mapping[str, Any]:
-            nonlocal attempts
-            attempts += 1
-            return _answer("put_object", Bucket=self.bucket, Key=self._name(key), Body=data, IfNoneMatch="*")
-
+        name = self._name(key)
+        put = partial(_answer, "put_object", Bucket=self.bucket, Key=name, Body=data, IfNoneMatch="*")
         try:
             self._try(put)
         except FileNotFoundError as error:
@@ -112,8 +107,10 @@ class S3Backend:
                 return True
             if status != PRECONDITION_FAILED:
                 raise
-            # it may have been put by an attempt of ours whose answer was lost on its way
-            return attempts > 1 and self.read(key) == data
+            # it may have been put by an attempt of ours whose answer was lost on its way, also one that aiohttp made
+            with suppress(FileNotFoundError):  # removed since
+                return self.read(key) == data
+            return False
         return True
 
     def exists(self, key: str) -> bool:

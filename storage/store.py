@@ -97,7 +97,8 @@ class Store:
     def create(self, key: str, data: bytes) -> bool:
         """Put bytes under a key that holds nothing, and return whether that was done; else what is there stays.
 
-        Of several that create the same key at once, one succeeds.
+        Of several that create the same key at once, one succeeds. The data should tell its writer, for where answers
+        get lost on their way, the same bytes there count as put by this call.
         """
         with self._reported("create", checked(key, self.url)):
             created = self.backend.create(key, data)
