@@ -35,6 +35,7 @@ EXPIRY = 90.0  # seconds without one after which another may take over
 LOOK = 2.0  # seconds between two looks at a lease that may be dead
 
 logger = logging.getLogger("assay")
+_mine: set[str] = set()  # owners that this process is; one whose release failed is none any more
 
 
 class LeaseHeldError(StoreError):
@@ -160,10 +161,11 @@ def held(store: Store, run: str, job: str, lost: Callable[[], None]) -> Iterator
         with contextlib.suppress(StoreError), hastily():  # what is not released expires
             if not lease.lost:
                 lease.renew(released=True)
+        _mine.discard(lease.holder.owner)
 
 
 def take(store: Store, run: str, job: str) -> Lease:
-    """Take the lease of a run, and remove those that it follows.
+    """Take the lease of a run, and remove those that it follows; whoever takes it has to renew and release it.
 
     Raises
     ------
@@ -173,18 +175,12 @@ def take(store: Store, run: str, job: str) -> Lease:
         If the store refuses.
     """
     holder = Holder(secrets.token_hex(8), job, machine(), os.getpid(), born(os.getpid()) or "", _now())
-    while True:
-        newest = max(_numbers(store, run), default=0)
-        if newest:
-            _wait_for(store, run, newest)
-        lease = Lease(store, run, newest + 1, holder)
-        if not store.create(lease.key, _encoded(holder)):
-            continue
-        there = _numbers(store, run)
-        # where others took it, and ended, since it was looked at, this number is one of the past
-        if max(there, default=0) == lease.number:
-            store.delete_all([layout.lease(run, number) for number in there if number < lease.number])
-            return lease
+    _mine.add(holder.owner)
+    try:
+        return _taken(store, run, holder)
+    except BaseException:
+        _mine.discard(holder.owner)
+        raise
 
 
 def machine() -> Machine:
@@ -218,6 +214,21 @@ def _unknown_birth(process: int) -> str | None:
     return ""
 
 
+def _taken(store: Store, run: str, holder: Holder) -> Lease:
+    while True:
+        newest = max(_numbers(store, run), default=0)
+        if newest:
+            _wait_for(store, run, newest)
+        lease = Lease(store, run, newest + 1, holder)
+        if not store.create(lease.key, _encoded(holder)):
+            continue
+        there = _numbers(store, run)
+        # where others took it, and ended, since it was looked at, this number is one of the past
+        if max(there, default=0) == lease.number:
+            store.delete_all([layout.lease(run, number) for number in there if number < lease.number])
+            return lease
+
+
 def _wait_for(store: Store, run: str, number: int) -> None:
     """Return once the lease of this number is over; raise where its holder lives."""
     key = layout.lease(run, number)
@@ -227,11 +238,11 @@ def _wait_for(store: Store, run: str, number: int) -> None:
         holder = _decoded(seen)
         if holder is not None and holder.released:
             return
-        if seen != first or (holder is not None and _lives(holder)):
-            raise LeaseHeldError(_told_held(store, run, holder))
         if holder is not None and _gone(holder):
             logger.info("run '%s': taken over from %s, which is gone", run, _told(holder))
             return
+        if seen != first or (holder is not None and _lives(holder)):
+            raise LeaseHeldError(_told_held(store, run, holder))
         spent = time.monotonic() - began
         if spent > EXPIRY:
             logger.info("run '%s': taken over, since %s gave no sign of life for %.0f s", run, _told(holder), EXPIRY)
@@ -251,6 +262,8 @@ def _gone(holder: Holder) -> bool:
     """Whether a holder is known to be gone: of this machine, and no such process there, or a later one of its id."""
     if holder.machine != machine():
         return False
+    if holder.process == os.getpid() and holder.owner not in _mine:
+        return True
     there = born(holder.process)
     return there is None or (bool(there) and bool(holder.born) and there != holder.born)
 

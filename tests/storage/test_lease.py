@@ -156,6 +156,17 @@ def test_a_process_of_this_machine_that_was_killed_is_followed_at_once(
     assert f"taken over from process {process.pid}" in caplog.text
 
 
+def test_a_release_that_failed_keeps_this_process_from_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Store, key: str, data: bytes) -> None:
+        raise StoreError("the store is away")
+
+    with monkeypatch.context() as patch:
+        with held(store, "first", "jobs.pipeline", fail):
+            patch.setattr(Store, "write", refuse)
+        assert record(store, 1)["released"] is False
+    assert take(store, "first", "jobs.pipeline").number == 2
+
+
 def test_a_later_process_of_the_same_id_is_another(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     first = take(store, "first", "jobs.pipeline")
