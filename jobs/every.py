@@ -121,8 +121,8 @@ def rounds(every: str, length: float, once: Round, *, judge: Judge, worked: Call
             missed = int(late // length)
             due += missed * length
             logger.warning(
-                "round %d lasted beyond the next close (--every %s): %d closes are skipped, and the next round begins "
-                "at once and does for all of them what is to be done",
+                "round %d lasted beyond the next close (--every %s; closes skipped: %d); the next one begins at once "
+                "and does all that there is to do",
                 *(number, every, missed),
             )
         rest(due, stop)

@@ -20,6 +20,7 @@ import pytest
 from jobs import every
 from jobs.runner import ConfigError, parse
 from storage import layout
+from storage.lease import born
 from storage.manifest import read_manifest
 from storage.store import open_store
 from tests.conftest import ROOT, random_walk
@@ -160,6 +161,29 @@ def test_an_error_that_nobody_explained_ends_it_with_its_traceback(
     assert kept.run("bug ok") == 1
     assert kept.done == ["bug"]
     assert "raise ValueError(words[0])" in caplog.text
+
+
+def test_a_second_signal_ends_a_round_that_does_not_listen(kept: Kept) -> None:
+    kept.when("deaf", lambda: (interrupt(), time.sleep(3 * every.LOOK), interrupt()))
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        kept.run("deaf ok")
+    assert kept.done == ["deaf"]
+    assert time.monotonic() - began < 10
+
+
+def test_a_round_ends_with_the_process_that_holds_its_lease(kept: Kept) -> None:
+    (kept.folder / "words").write_text("long")
+    with subprocess.Popen([sys.executable, "-m", "tests.jobs.rounds", str(kept.folder)], cwd=ROOT) as program:
+        thread = kept.when("long", program.kill)
+        thread.join()
+    process = int((kept.folder / "process").read_text())
+    assert process != program.pid
+    deadline = time.monotonic() + 5
+    while born(process) is not None:
+        assert time.monotonic() < deadline, "it lives on without its parent"
+        time.sleep(0.02)
+    assert kept.done == ["long"]
 
 
 class Log:

@@ -222,18 +222,23 @@ def test_who_was_thought_dead_learns_that_it_has_lost(store: Store, quick: None)
     assert record(store, 2)["released"] is False
 
 
-def test_a_number_of_the_past_is_not_taken_for_the_lease(store: Store) -> None:
-    """Whoever looked long ago creates a number that was free again since; it must see that others are ahead."""
-    store.write(layout.lease("first", 7), store_of_a_released(store))
-    late = layout.lease("first", 3)
-    assert store.create(late, b"{}")
-    assert take(store, "first", "jobs.pipeline").number == 8
-    assert keys(store) == [layout.lease("first", 8)]
+def test_a_number_of_the_past_is_not_taken_for_the_lease(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looked long ago may create a number that others have used and removed since."""
+    old = take(store, "first", "jobs.pipeline")
+    old.renew(released=True)
+    create = Store.create
 
+    def late(self: Store, key: str, data: bytes) -> bool:
+        if key == layout.lease("first", 2):  # meanwhile another has come, and one after it
+            monkeypatch.setattr(Store, "create", create)
+            take(store, "first", "jobs.ingest").renew(released=True)
+            take(store, "first", "jobs.predict")
+            assert keys(store) == [layout.lease("first", 3)]
+        return create(self, key, data)
 
-def store_of_a_released(store: Store) -> bytes:
-    other = take(store, "other", "jobs.pipeline")
-    return lease._encoded(replace(other.holder, released=True))
+    monkeypatch.setattr(Store, "create", late)
+    with pytest.raises(LeaseHeldError, match=r"jobs\.predict"):
+        take(store, "first", "jobs.pipeline")
 
 
 def test_what_cannot_be_read_is_held_until_it_is_silent(store: Store, quick: None) -> None:
