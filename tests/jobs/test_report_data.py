@@ -18,14 +18,14 @@ FIRST, SECOND = "local-um:AAAUSDT", "local-um:BBBUSDT"
 
 @pytest.fixture
 def flawed(tmp_path: Path) -> Context:
-    """Two rows set aside of the first ticker, one of the second, in which bars are missing, too; the third is sound."""
+    """Three rows set aside of the first ticker, one of the second, in which bars are missing, too; the third is sound."""
     folder = tmp_path / "market"
     folder.mkdir()
     for seed, name in enumerate(("AAAUSDT", "BBBUSDT", "CCCUSDT")):
         rows = random_walk(600, seed=seed).reset_index()
         if seed == 0:
             rows.loc[5, "high"] = rows.loc[5, "low"] / 2
-            rows = pd.concat([rows, rows.iloc[[9]]])
+            rows = pd.concat([rows, rows.iloc[[9, 9]]])
         if seed == 1:
             rows.loc[7, "volume"] = -1.0
             rows = rows.drop(index=range(100, 120)).drop(index=range(300, 303))
@@ -39,7 +39,7 @@ def test_rows_set_aside_are_counted_by_reason(flawed: Context) -> None:
     found = report.reasons(flawed, require(flawed, "ingest"), serially)
     tables = [read_table(flawed.store, flawed.run, QUARANTINE, ticker)["reason"] for ticker in (FIRST, SECOND)]
     assert found.set_index("reason")["rows"].to_dict() == pd.concat(tables).value_counts().to_dict()
-    assert found["rows"].sum() == 3
+    assert found["rows"].sum() == 4
     assert found["tickers"].tolist() == [1, 1, 1]
 
 
@@ -48,7 +48,7 @@ def test_flags_of_every_ticker_are_there_by_kind_and_drawn_from_their_table(flaw
     assert set(quality.KINDS) <= set(found.columns)
     # where a row was set aside a bar is missing, too
     assert found["gap"].to_dict() == {FIRST: 1, SECOND: 3, "local-um:CCCUSDT": 0}
-    assert found["quarantined"].tolist() == [2, 1, 0]
+    assert found["quarantined"].tolist() == [3, 1, 0]
     names = report_quality.worst(found.reset_index())
     assert names == [SECOND, FIRST]
     drawn = report.flags_of(flawed, names, serially)
