@@ -133,13 +133,19 @@ def sentence(quality: pd.DataFrame, totals: Mapping[str, int], flagged: int, unr
         read += f" {words.quantity(unread, 'ticker', 'tickers')} could not be read; the failures below say why."
     if not totals["quarantined"] + totals["gaps"] + flagged:
         return f"{read} Nothing is odd about them: no row was set aside, no bar is missing, and nothing was flagged."
-    set_aside = words.quantity(totals["quarantined"], "row was", "rows were")
-    gaps = words.quantity(totals["gaps"], "gap stays a gap", "gaps stay gaps")
-    places = words.quantity(flagged, "place is", "places are")
-    return (
-        f"{read} {set_aside} set aside, {gaps}, and {places} flagged. What is flagged was used as it came: a flag is a "
-        "reason to look, not a verdict."
-    )
+    clauses = [
+        words.quantity(number, one, many)
+        for number, one, many in (
+            (totals["quarantined"], "row was set aside", "rows were set aside"),
+            (totals["gaps"], "gap stays a gap", "gaps stay gaps"),
+            (flagged, "place is flagged", "places are flagged"),
+        )
+        if number
+    ]
+    found = f"{read} {', '.join(clauses[:-1])}{' and ' if clauses[1:] else ''}{clauses[-1]}."
+    if flagged:
+        found += " What is flagged was used as it came: a flag is a reason to look, not a verdict."
+    return found
 
 
 def picture(
@@ -147,6 +153,7 @@ def picture(
 ) -> dict[str, Any]:
     """Strips over the time of the run, as paths of SVG ``ACROSS`` wide and 10 high: all tickers, and the worst ones."""
     first, last = (quality[name].map(pd.Timestamp) for name in ("first", "last"))
+    kinds = {kind for frame in flags.values() for kind in frame["kind"]}
     span = Span(int(_microseconds(first).min()), int(_microseconds(last).max()))
     begins, ends = span.places(first), span.places(last)
     there = np.zeros(ACROSS + 1)
@@ -160,7 +167,7 @@ def picture(
         "end": words.day(last.max()),
         "all": _area(held / max(1, held.max())),
         "most": words.count(int(held.max())),
-        "groups": [(name, GROUP_WORDS[name]) for name in GROUPS],
+        "groups": [(name, GROUP_WORDS[name]) for name in GROUPS if kinds & set(GROUPS[name])],
         "parts": [(name, *span.places(pd.Series([start, end])).tolist()) for name, (start, end) in parts.items()],
         "strips": [
             {

@@ -18,7 +18,7 @@ FIRST, SECOND = "local-um:AAAUSDT", "local-um:BBBUSDT"
 
 @pytest.fixture
 def flawed(tmp_path: Path) -> Context:
-    """Three rows set aside of the first ticker, one of the second, in which bars are missing, too; the third is sound."""
+    """Three rows set aside of the first ticker, one of the second, in which bars are missing; the third is sound."""
     folder = tmp_path / "market"
     folder.mkdir()
     for seed, name in enumerate(("AAAUSDT", "BBBUSDT", "CCCUSDT")):

@@ -79,7 +79,7 @@ def test_what_was_set_aside_flagged_or_not_read_is_counted() -> None:
     found = shown(quality, reasons, unread=2)
     assert found["sentence"] == (
         "3 tickers gave 3,000 bars, from 2024-01-01 to 2024-04-10. 2 tickers could not be read; the failures below say "
-        "why. 7 rows were set aside, 3 gaps stay gaps, and 5 places are flagged. What is flagged was used as it came: "
+        "why. 7 rows were set aside, 3 gaps stay gaps and 5 places are flagged. What is flagged was used as it came: "
         "a flag is a reason to look, not a verdict."
     )
     assert [(row["reason"], row["rows"], row["tickers"], row["share"]) for row in found["reasons"]] == [
@@ -137,6 +137,8 @@ def test_marks_lie_where_the_flags_do() -> None:
     # both tickers up to the middle, and one of them from there
     assert drawn["all"] == f"M0 10H0V0H{50 * per_day + 1}V5H{ACROSS}V10z"
     assert drawn["most"] == "2"
+    assert [name for name, _ in drawn["groups"]] == ["missing", "jumps", "still"]
+    assert [name for name, _ in picture(quality, {"local-um:A": frame[:2]}, {})["groups"]] == ["missing"]
     assert drawn["parts"] == [("judge", 40 * per_day, 80 * per_day)]
 
 
@@ -151,7 +153,7 @@ def test_marks_take_no_more_room_than_the_picture_has_columns() -> None:
 
 def test_a_run_from_before_there_were_flags_is_still_shown() -> None:
     found = shown(tickers(2, gaps=1).drop(columns=list(KINDS)))
-    assert "2 gaps stay gaps, and 0 places are flagged" in found["sentence"]
+    assert found["sentence"].endswith("from 2024-01-01 to 2024-04-10. 2 gaps stay gaps.")
 
 
 def test_what_comes_from_outside_is_text(content: ReportContent) -> None:
