@@ -4,6 +4,7 @@ Every job reads the same model, from ``--config run.toml`` and from flags that o
 (``--labels.horizon 8``). The defaults are the demo's. ``docs/configuration.md`` is generated from it.
 """
 
+import re
 from datetime import date, datetime
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
@@ -23,6 +24,8 @@ CCXT = "ccxt:"
 """What precedes the name of an exchange as a source."""
 OWN_FUNDING = "source"
 """In place of the URL of a file of funding rates: those that the source holds."""
+UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+"""Seconds of the units of a length of time."""
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -599,6 +602,9 @@ class RunConfig(Section):
     rejudge: str | None = None
     """Name of an earlier run in the same store, whose shortlist is judged again on the bars after its judge part:
     its model and its parameters are taken over, and nothing is trained or searched."""
+    every: str | None = None
+    """Length of time ("15m", "1h", "1d") after which `jobs.pipeline` runs again, just after each multiple of it since
+    1970 UTC, until a signal ends it (docs/keeping-up.md); None: once. Other jobs leave it alone."""
     workers: int | None = Field(default=None, ge=1)
     """CPUs to use in local mode; None: all. Never changes a result."""
     address: str | None = None
@@ -626,6 +632,15 @@ class RunConfig(Section):
     plan: Plan = Plan()
     status: Status = Status()
     prune: Prune = Prune()
+
+    @field_validator("every")
+    @classmethod
+    def _a_length_of_time(cls, value: str | None) -> str | None:
+        if value is not None and _seconds(value) < 1:
+            raise ValueError(
+                "it is no length of time of a second or more; allowed: a whole number of s, m, h, d or w, as in 15m"
+            )
+        return value
 
     @model_validator(mode="after")
     def _one_source_of_signals(self) -> "RunConfig":
@@ -676,6 +691,11 @@ class RunConfig(Section):
         return {name: url for name, url in read.items() if url}
 
     @property
+    def every_seconds(self) -> float:
+        """Seconds between two closes that the run is kept up with; 0 where it is run once."""
+        return _seconds(self.every) if self.every else 0.0
+
+    @property
     def given(self) -> tuple[str, ...]:
         """Settings that give the signals, or the model behind them, so that none is trained; one at most."""
         sources = {
@@ -685,3 +705,9 @@ class RunConfig(Section):
             "patterns.trade": self.patterns.trade,
         }
         return tuple(name for name, value in sources.items() if value)
+
+
+def _seconds(length: str) -> float:
+    """Seconds of a length of time such as "15m"; 0 for a text that is none."""
+    found = re.fullmatch(rf"(\d+)([{''.join(UNITS)}])", length)
+    return float(found[1]) * UNITS[found[2]] if found else 0.0

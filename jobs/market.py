@@ -23,6 +23,10 @@ class MarketError(ValueError):
     """The market of a run does not allow what was asked."""
 
 
+class NoLaterBarsError(MarketError):
+    """There are no bars yet after those that were judged."""
+
+
 def bars(context: Context, ticker: str) -> pd.DataFrame:
     """Validated bars of a ticker, indexed by time."""
     return read_table(context.store, context.run, BARS, ticker)
@@ -113,7 +117,7 @@ def parts(context: Context, market: Manifest) -> dict[str, Part]:
 
     Raises
     ------
-    MarketError
+    NoLaterBarsError
         If there are no bars after the judge part of the run that is judged again.
     SplitError
         If the calendar cannot be cut as configured.
@@ -152,7 +156,7 @@ def _after(before: Context, end: pd.Timestamp) -> dict[str, Part]:
     chosen, judged = (require(before, stage).config["part"] for stage in ("search", "backtest"))
     start = utc(judged[1])
     if end <= start:
-        raise MarketError(
+        raise NoLaterBarsError(
             f"the bars of this run end at {end}, and run '{before.run}' has judged all until {start}. "
             "Give bars that go on after that by --source."
         )

@@ -1,6 +1,8 @@
 """The whole path from bars to a judged shortlist and its report, from one configuration.
 
 python -m jobs.pipeline --source demo --store store --run demo
+
+With --every 15m it goes on until a signal ends it, and does at each close what new bars require.
 """
 
 import logging
@@ -36,6 +38,8 @@ from storage.manifest import Failure, Manifest, write_manifest
 from storage.tables import read_table, write_table
 
 STAGE = "pipeline"
+REPEATS = True
+"""With ``--every`` it is run again as the bars close."""
 HASHED = (
     *("features", "labels", "patterns", "signals"),
     *("trials", "folds", "placebos", "trades", "metrics", "shortlist"),

@@ -6,6 +6,7 @@ python -m jobs.report --config run.toml --store URL --run NAME
 import datetime
 import importlib.metadata
 import shlex
+from collections import Counter
 from dataclasses import asdict
 
 import numpy as np
@@ -16,6 +17,7 @@ from jobs.flags import flags
 from jobs.gather import gather
 from jobs.shortlist import metrics_frame, trials_frame
 from jobs.stage import Context, FanOut, fan_out, require
+from quant import report_quality
 from quant.report import DETAILED, ModelEvaluation, ReportContent, render
 from quant.report_evaluation import Comparison
 from quant.schemas import (
@@ -27,6 +29,8 @@ from quant.schemas import (
     EVALUATION_GROUPS,
     FAILURES,
     PORTFOLIO,
+    QUALITY,
+    QUARANTINE,
     SHORTLIST,
     TUNING,
     frame,
@@ -54,6 +58,7 @@ def content(context: Context, pipeline: Manifest, fan_out: FanOut) -> ReportCont
     searched, judged = (require(context, name) for name in ("search", "backtest"))
     shortlist = read_table(context.store, context.run, SHORTLIST)
     chosen = trials_frame(searched)
+    quality = quality_frame(ingested)
     now = datetime.datetime.now(datetime.UTC)
     return ReportContent(
         run=context.run,
@@ -85,10 +90,9 @@ def content(context: Context, pipeline: Manifest, fan_out: FanOut) -> ReportCont
         tuning=read_table(context.store, context.run, TUNING)
         if context.config.train.tuned and not brought and not context.config.rejudge
         else None,
-        quality=pd.DataFrame(
-            {"ticker": ticker, **{name: info[name] for name in ("rows", "first", "last", "gaps", "quarantined")}}
-            for ticker, info in ingested.tickers.items()
-        ),
+        quality=quality,
+        reasons=reasons(context, ingested, fan_out),
+        flags=flags_of(context, report_quality.worst(quality), fan_out),
         planted=frozenset(ingested.details["planted"]) if "planted" in ingested.details else None,
     )
 
@@ -115,6 +119,52 @@ def uncharged(context: Context, judged: Manifest) -> tuple[str, ...]:
         "liquidation inside a bar": not costs.maintenance_margin,
     }
     return tuple(name for name, applies in left_out.items() if applies)
+
+
+def quality_frame(ingested: Manifest) -> pd.DataFrame:
+    """What the ingest says of each ticker, with its flags by kind."""
+    return pd.DataFrame(
+        {
+            "ticker": ticker,
+            **{name: info[name] for name in ("rows", "first", "last", "gaps", "quarantined")},
+            **info.get("flags", {}),
+        }
+        for ticker, info in ingested.tickers.items()
+    )
+
+
+def reasons(context: Context, ingested: Manifest, fan_out: FanOut) -> pd.DataFrame:
+    """Why rows were set aside: rows and tickers by reason."""
+    tickers = [ticker for ticker, info in ingested.tickers.items() if info["quarantined"]]
+    rows: Counter[str] = Counter()
+    times: Counter[str] = Counter()
+    for part in gather(set_aside, tickers, context, name="quarantine", shared=context, fan_out=fan_out):
+        for found in part:
+            rows.update(found)
+            times.update(found.keys())
+    return pd.DataFrame(
+        [(reason, number, times[reason]) for reason, number in sorted(rows.items())],
+        columns=["reason", "rows", "tickers"],
+    )
+
+
+def set_aside(tickers: list[str], context: Context) -> list[dict[str, int]]:
+    """Rows in the quarantine of some tickers by reason, as a task counts them."""
+    tables = (read_table(context.store, context.run, QUARANTINE, ticker, columns=["reason"]) for ticker in tickers)
+    return [dict(Counter(table["reason"])) for table in tables]
+
+
+def flags_of(context: Context, tickers: list[str], fan_out: FanOut) -> dict[str, pd.DataFrame]:
+    """What is odd about some tickers."""
+    parts = gather(odd, tickers, context, name="flags", shared=context, fan_out=fan_out)
+    found = {ticker: table for part in parts for ticker, table in part.items()}
+    return {ticker: found[ticker] for ticker in tickers}
+
+
+def odd(tickers: list[str], context: Context) -> dict[str, pd.DataFrame]:
+    """Flags of some tickers, as a task reads them."""
+    columns = list(report_quality.FLAG_COLUMNS)
+    return {ticker: read_table(context.store, context.run, QUALITY, ticker, columns=columns) for ticker in tickers}
 
 
 def command(context: Context) -> str:

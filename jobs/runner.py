@@ -1,9 +1,11 @@
 """What every ``python -m jobs.<name>`` does around its job: configuration, Ray, errors, exit code.
 
 Exit codes: 0 when failed tickers are within ``--tolerate``, 1 when they are not, 2 for input that
-cannot be used (one paragraph on standard error says what and where), 130 when interrupted.
+cannot be used (one paragraph on standard error says what and where), 130 when interrupted. A run has one writer at a
+time: a job that writes holds its lease, and another is refused.
 """
 
+import _thread
 import argparse
 import difflib
 import importlib
@@ -31,31 +33,22 @@ import jobs
 from actors.connect import connect
 from actors.metrics import of_run
 from actors.progress import Snapshot, told
+from jobs import every, passing
 from jobs.config import RunConfig
 from jobs.stage import Context, now
 from storage.errors import StoreError
-from storage.manifest import ProgressRecord, write_config, write_progress
+from storage.lease import held
+from storage.manifest import Manifest, ProgressRecord, read_manifest, write_config, write_progress
 from storage.patience import hastily
-from storage.store import open_store
+from storage.store import Store, open_store
 
 # Modules of this folder that are no jobs of their own.
 SHARED = {
-    *(
-        "__main__",
-        "archive",
-        "bulk",
-        "compiled",
-        "config",
-        "dataset",
-        "estimate",
-        "exchange",
-        "exports",
-        "flags",
-        "gather",
-        "market",
-    ),
-    *("own_signals", "pattern_fit", "pattern_outcomes", "parquet_markets", "pattern_page", "pattern_seed"),
-    *("pattern_signals", "rates", "rows", "rule_signals", "runner", "sessions", "shard_log", "sources", "stage"),
+    *("__main__", "archive", "bulk", "compiled", "config", "dataset", "estimate", "every"),
+    *("exchange", "exchange_chunks", "exchange_client", "exchange_http", "exchange_symbol", "exchange_universe"),
+    *("exports", "flags", "gather", "market", "own_signals", "parquet_markets", "passing"),
+    *("pattern_fit", "pattern_outcomes", "pattern_page", "pattern_seed", "pattern_signals"),
+    *("rates", "rows", "rule_signals", "runner", "sessions", "shard_log", "sources", "stage"),
 }
 
 logger = logging.getLogger("assay")
@@ -168,13 +161,34 @@ def execute(job: ModuleType, config: RunConfig) -> int:
     if hasattr(job, "look"):
         job.look(Context(config, store))
         return 0
-    # before anything else of the run, so that what it needs and how far it is can be told from the store alone
-    write_config(store, config.run, config.model_dump(mode="json", by_alias=True))
+    with held(store, config.run, job.run.__module__, lost=_thread.interrupt_main):
+        # before anything else of the run, so that what it needs and how far it is can be told from the store alone
+        write_config(store, config.run, config.model_dump(mode="json", by_alias=True))
+        if not (config.every and getattr(job, "REPEATS", False)):
+            return perform(job.run, config, store)
+        # a round is what one run of the command is, in its report, too
+        once = partial(perform, job.run, config.model_copy(update={"every": None}), store)
+        with every.stopping() as stop:
+            return every.rounds(
+                config.every,
+                config.every_seconds,
+                once,
+                judge=passing.word,
+                worked=lambda: read_manifest(store, config.run, "pipeline") is not None,
+                stop=stop,
+            )
+
+
+def perform(
+    run: Callable[[Context], Manifest], config: RunConfig, store: Store, started: Callable[[], None] = lambda: None
+) -> int:
+    """Run a job once on Ray, and return the exit code; ``started`` is called when Ray is there."""
     # a trial that is stopped leaves ranks of its own behind, which Ray finds by way of its dashboard alone
     with connect(config.address, config.workers, dashboard=config.tune.workers > 1) as cluster:
+        started()
         context = Context(config, store, workers=max(1, int(cluster.most_cpus)))
         with told(partial(keep, context)), of_run(config.run):
-            failures = job.run(context).failures
+            failures = run(context).failures
     for row in failures[:10]:
         print(f"failed: {row.ticker} in {row.stage}: {row.error}: {row.message}", file=sys.stderr)
     if len(failures) > 10:

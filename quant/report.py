@@ -6,13 +6,13 @@ config) is escaped by the template or embedded as JSON that cannot end its own e
 """
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from quant import report_evaluation, report_patterns
+from quant import report_evaluation, report_patterns, report_quality
 from quant import report_figures as figures
 from quant import report_words as words
 from quant.report_assets import ReportError as ReportError
@@ -24,7 +24,6 @@ from quant.shortlist import RULES
 
 DETAILED = 500
 """Tickers that a page shows in full by default; beyond that it would take a browser longer to open than to read."""
-QUALITY_COLUMNS = ("ticker", "rows", "first", "last", "gaps", "quarantined")
 HISTORY_COLUMNS = ("epoch", "loss", "validation_loss", "macro_f1")
 
 SHORTLISTED_COLUMNS = {
@@ -134,7 +133,12 @@ class ReportContent:
     tuning
         ``schemas.TUNING``; None where the hyperparameters were not tuned.
     quality
-        A row a ticker: ticker, rows, first, last, gaps, quarantined.
+        A row a ticker: ticker, rows, first, last, gaps, quarantined, and a number for each kind of flag
+        (``quant.quality.KINDS``), which may be missing.
+    reasons
+        Why rows were set aside: a row a reason with reason, rows, tickers; None where none was.
+    flags
+        Ticker → ``schemas.QUALITY`` of those with the most (``quant.report_quality.worst``), which are drawn.
     planted
         Demo market only: the tickers that truly hold a pattern.
     patterns
@@ -166,6 +170,8 @@ class ReportContent:
     comparison: Comparison | None = None
     tuning: pd.DataFrame | None = None
     quality: pd.DataFrame | None = None
+    reasons: pd.DataFrame | None = None
+    flags: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     planted: frozenset[str] | None = None
     patterns: PatternContent | None = None
 
@@ -218,7 +224,7 @@ def render(content: ReportContent, *, detailed: int = DETAILED) -> str:
         else report_evaluation.summary(content.comparison, content.planted or frozenset()),
         unseen=None if unseen is None else figures.model_summary(unseen),
         tuned=[] if content.tuning is None else report_evaluation.trials(content.tuning),
-        quality=None if content.quality is None else _quality(content.quality, detailed),
+        quality=None if content.quality is None else _quality(content, content.quality, detailed),
         failures=content.failures.head(detailed).to_dict("records"),
     )
 
@@ -232,7 +238,7 @@ def _check(content: ReportContent) -> None:
     if content.label_balance is not None:
         require("label_balance", content.label_balance, words.CLASS_NAMES)
     if content.quality is not None:
-        require("quality", content.quality, QUALITY_COLUMNS)
+        report_quality.check(content.quality, _reasons(content), content.flags)
     if content.evaluation is not None:
         require("evaluation.history", content.evaluation.history, HISTORY_COLUMNS)
         if content.evaluation.confusion.shape != (3, 3):
@@ -350,21 +356,12 @@ def _of(frame: pd.DataFrame, table: pd.DataFrame) -> list[dict[Hashable, Any]]:
     return frame[frame["ticker"].isin(table["ticker"])].to_dict("records") if len(frame) else []
 
 
-def _quality(quality: pd.DataFrame, detailed: int) -> dict[str, Any]:
-    """Data quality in total, and of so many tickers, the worst where there are more."""
-    worst = quality.sort_values(["quarantined", "gaps", "ticker"], ascending=[False, False, True]).head(detailed)
-    totals = {name: words.count(quality[name].sum()) for name in ("rows", "gaps", "quarantined")}
-    rows = [
-        {
-            "ticker": record["ticker"],
-            "cells": [
-                figures.Cell(words.count(record["rows"]), float(record["rows"])),
-                figures.Cell(words.day(record["first"]), words.day(record["first"])),
-                figures.Cell(words.day(record["last"]), words.day(record["last"])),
-                figures.Cell(words.count(record["gaps"]), float(record["gaps"])),
-                figures.Cell(words.count(record["quarantined"]), float(record["quarantined"])),
-            ],
-        }
-        for record in quality.loc[worst.index.sort_values()].to_dict("records")
-    ]
-    return {"totals": totals, "rows": rows, "tickers": len(quality)}
+def _quality(content: ReportContent, quality: pd.DataFrame, detailed: int) -> dict[str, Any]:
+    """The section of the data."""
+    unread = int((content.failures["stage"] == "ingest").sum())
+    return report_quality.section(quality, _reasons(content), content.flags, content.parts, unread, detailed)
+
+
+def _reasons(content: ReportContent) -> pd.DataFrame:
+    """Why rows were set aside, if any were."""
+    return pd.DataFrame(columns=list(report_quality.REASON_COLUMNS)) if content.reasons is None else content.reasons

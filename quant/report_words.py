@@ -146,6 +146,10 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "Precision averaged over all thresholds, weighted by what recall each adds. Guessing gives the class's share.",
     ),
     "gaps": ("Gaps", "Places where bars are missing. They stay missing: nothing is invented to fill them."),
+    "flagged": (
+        "Flagged",
+        "Places where valid bars look odd, gaps aside: spikes, stale prices, splits and such. They stay as they are.",
+    ),
     "quarantined": ("Quarantined", "Rows of the source that broke a rule and were set aside, with the reason."),
     "purge": (
         "Purge",

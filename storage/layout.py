@@ -7,6 +7,7 @@ runs/<run>/
     progress/<stage>.json                             how far the stage was when last heard of
     models/<name>/<file>   checkpoints/<name>/…   exports/<file>   report.html   patterns.html
     config.json                                       the configuration of the job that was last started
+    leases/<number>.json                              who writes to the run at present
 archive/<source>/                                     market data as a service gave it, for all runs
 """
 
@@ -31,6 +32,7 @@ _PLACES = {
     "report.html": re.compile(""),
     "patterns.html": re.compile(""),
     "config.json": re.compile(""),
+    "leases": re.compile(r"(?P<name>[0-9]{10})\.json"),
 }
 
 
@@ -159,6 +161,16 @@ def config(run: str) -> str:
 def archive(source: str, *names: str) -> str:
     """Key, or prefix, of market data as a service gave it: folders and file below that service's own."""
     return "/".join(["archive", _named("source", source), *map(quote, names)])
+
+
+def leases(run: str) -> str:
+    """Prefix of the leases of a run."""
+    return f"{run_prefix(run)}/leases"
+
+
+def lease(run: str, number: int) -> str:
+    """Key of a lease by its number, so that the keys are in the order of the numbers."""
+    return f"{leases(run)}/{number:010d}.json"
 
 
 class Place(NamedTuple):

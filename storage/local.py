@@ -27,6 +27,8 @@ _ADVICE = {
     errno.EISDIR: "a directory stands where a file is due; move it away or choose another key",
     errno.ENOENT: "a directory vanished while it was used; is another program deleting it?",
 }
+# what file systems say that have no hard links, those of memory cards and of some network shares
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
@@ -69,6 +71,22 @@ class LocalBackend:
             _sync_directory(target.parent)
         except OSError as error:
             raise _explained(error) from error
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Put a file where there is none, as a whole, and say whether that was done."""
+        target = self.root / key
+        temporary = target.parent / f".{secrets.token_hex(8)}.partial"
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                _write_through(temporary, data)
+                created = _linked(temporary, target, data)
+            finally:
+                temporary.unlink(missing_ok=True)
+            _sync_directory(target.parent)
+        except OSError as error:
+            raise _explained(error) from error
+        return created
 
     def exists(self, key: str) -> bool:
         """Whether the key is a file."""
@@ -171,6 +189,24 @@ def _write_through(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _linked(temporary: Path, target: Path, data: bytes) -> bool:
+    """Give a whole file its name, unless that is taken."""
+    try:
+        target.hardlink_to(temporary)
+    except FileExistsError:
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target)) from None
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        try:
+            _write_through(target, data)  # here a reader may see a part of it, for a moment
+        except FileExistsError:
+            return False
+    return True
 
 
 def _sync_directory(directory: Path) -> None:

@@ -4,6 +4,7 @@ Another process that is sent such a store sees its own, empty memory.
 """
 
 import io
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -11,6 +12,8 @@ from typing import BinaryIO
 from fsspec.implementations.memory import MemoryFileSystem
 
 from storage.entries import Entry, Unfinished
+
+_creating = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,14 @@ class MemoryBackend:
     def write(self, key: str, data: bytes) -> None:
         """Replace an object as a whole."""
         MemoryFileSystem().pipe_file(self._path(key), data)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Put an object where there is none, and say whether that was done."""
+        with _creating:
+            if self.exists(key):
+                return False
+            self.write(key, data)
+            return True
 
     def exists(self, key: str) -> bool:
         """Whether the key is an object."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
 
 import aiohttp
@@ -28,7 +28,7 @@ from storage.entries import Entry, Unfinished
 from storage.errors import StoreError, due
 from storage.patience import GaveUpError, hastily, patiently
 from storage.ranges import RangedFile
-from storage.s3_errors import PASSING_CODES, code_of, explained, missing, no_bucket, passing, said
+from storage.s3_errors import PASSING_CODES, code_of, explained, missing, no_bucket, passing, said, status_of
 
 T = TypeVar("T")
 
@@ -44,6 +44,8 @@ ATTEMPTS = 10  # where AWS_MAX_ATTEMPTS, or max_attempts of AWS' configuration f
 PATIENCE = 120.0  # seconds after the first attempt in which others begin
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 20.0  # without a byte
+PRECONDITION_FAILED = 412
+NOT_IMPLEMENTED = 501
 SLOWEST = 64 * 2**10  # bytes a second, below which a transfer counts as stalled: aiohttp puts no limit to a send
 
 
@@ -87,6 +89,29 @@ class S3Backend:
                 self._write_in_parts(self._name(key), data)
         except FileNotFoundError as error:
             raise OSError(f"{error}, which is no answer to a write; check AWS_ENDPOINT_URL") from error
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Put an object where there is none, by one conditional PUT, and say whether that was done."""
+        name = self._name(key)
+        put = partial(_answer, "put_object", Bucket=self.bucket, Key=name, Body=data, IfNoneMatch="*")
+        try:
+            self._try(put)
+        except FileNotFoundError as error:
+            raise OSError(f"{error}, which is no answer to a write; check AWS_ENDPOINT_URL") from error
+        except OSError as error:
+            status = status_of(error.__cause__) if error.__cause__ else 0
+            if status == NOT_IMPLEMENTED:  # by a service without conditions: the next best, with a gap of milliseconds
+                if self.exists(key):
+                    return False
+                self.write(key, data)
+                return True
+            if status != PRECONDITION_FAILED:
+                raise
+            # it may have been put by an attempt of ours whose answer was lost on its way, also one that aiohttp made
+            with suppress(FileNotFoundError):  # removed since
+                return self.read(key) == data
+            return False
+        return True
 
     def exists(self, key: str) -> bool:
         """Whether the key is an object."""

@@ -21,7 +21,7 @@ from storage.patience import GaveUpError
 
 # Of a whole request or of one key among those to be deleted.
 PASSING_CODES = {
-    *("InternalError", "ServiceUnavailable", "SlowDown", "OperationAborted"),
+    *("InternalError", "ServiceUnavailable", "SlowDown", "OperationAborted", "ConditionalRequestConflict"),
     *("RequestTimeout", "RequestTimeoutException", "PriorRequestNotComplete"),
     *("Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled", "RequestThrottledException"),
     *("TooManyRequests", "TooManyRequestsException", "RequestLimitExceeded", "BandwidthLimitExceeded"),

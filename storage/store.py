@@ -34,6 +34,7 @@ class Backend(Protocol):
     def read(self, key: str) -> bytes: ...
     def open(self, key: str) -> BinaryIO: ...
     def write(self, key: str, data: bytes) -> None: ...
+    def create(self, key: str, data: bytes) -> bool: ...
     def exists(self, key: str) -> bool: ...
     def names(self, prefix: str) -> Iterator[str]: ...
     def stamp(self, key: str) -> str: ...
@@ -92,6 +93,17 @@ class Store:
         with self._reported("write", checked(key, self.url)):
             self.backend.write(key, data)
         count(bytes_written=len(data))
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Put bytes under a key that holds nothing, and return whether that was done; else what is there stays.
+
+        Of several that create the same key at once, one succeeds. The data should tell its writer, for where answers
+        get lost on their way, the same bytes there count as put by this call.
+        """
+        with self._reported("create", checked(key, self.url)):
+            created = self.backend.create(key, data)
+        count(bytes_written=len(data) if created else 0)
+        return created
 
     def exists(self, key: str) -> bool:
         """Whether there is an object under the key; a folder is none."""

@@ -82,6 +82,24 @@ def test_charts_wait_until_they_are_near_the_screen(page: Chromium) -> None:
     page.wait("drawn.has(document.querySelector('[data-chart=macro_f1]'))")
 
 
+def test_the_data_is_drawn_without_a_click_and_marks_have_their_colours(page: Chromium) -> None:
+    strips = page.evaluate(
+        "[...document.querySelectorAll('.strip')].map((s) => [s.firstElementChild.textContent, "
+        "s.querySelectorAll('path').length])"
+    )
+    assert strips == [["all tickers", 1], [HOSTILE, 4], ["demo:C02USDT", 4], ["parts", 4], ["", 0]]
+    colours = page.evaluate("[...document.querySelectorAll('.strip')[1].querySelectorAll('path')].map((p) => "
+                            "getComputedStyle(p).fill)")  # fmt: skip
+    assert len(set(colours)) == 4
+    keys = page.evaluate("[...document.querySelectorAll('#quality .key')].map((k) => "
+                         "getComputedStyle(k, '::before').backgroundColor)")  # fmt: skip
+    assert keys == colours[1:]
+    for table in ("reasons", "kinds", "worst"):
+        assert page.evaluate(f"document.getElementById('{table}-table').getBoundingClientRect().height") > 50
+    width = page.evaluate("document.querySelector('.strip svg').getBoundingClientRect().width")
+    assert width > 500
+
+
 def test_hostile_names_are_text_everywhere(page: Chromium) -> None:
     draw_everything(page)
     assert column(page, SHORTLISTED, 0)[:2] == [HOSTILE, CHINESE]

@@ -9,6 +9,7 @@ import pandas as pd
 
 from quant import evaluation_tables
 from quant.evaluation_tables import Judged
+from quant.quality import KINDS
 from quant.report import ModelEvaluation, ReportContent
 from quant.report_evaluation import Comparison
 from quant.schemas import EVALUATION, EVALUATION_CURVES, EVALUATION_GROUPS, FAILURES, METRICS, TUNING
@@ -107,14 +108,43 @@ def report_content(tickers: int = 40, shortlisted: int = 6, seed: int = 0, **cha
                 for number in range(5)
             ],
         ),
-        "quality": pd.DataFrame(
-            {"ticker": names, "rows": 34_944, "first": pd.Timestamp("2024-01-01", tz="UTC"),
-             "last": pd.Timestamp("2024-12-30 23:45", tz="UTC"), "gaps": generator.poisson(0.3, tickers),
-             "quarantined": generator.poisson(0.2, tickers)}
+        "quality": _quality(names, generator),
+        "reasons": pd.DataFrame(
+            [("duplicate row", 3, 2), ("high below low", 5, 1), (f"a reason {ENDS_SCRIPT}", 1, 1)],
+            columns=["reason", "rows", "tickers"],
         ),
+        "flags": {name: _flags(place // 2) for place, name in enumerate(names) if place in (0, 2)},
         "planted": frozenset(names[:6]),
     }  # fmt: skip
     return ReportContent(**{**content, **changes})
+
+
+def _quality(names: list[str], generator: np.random.Generator) -> pd.DataFrame:
+    """Few gaps and rows in quarantine, and a first and a third ticker with most of the flags; one was listed late."""
+    start = pd.Series(pd.Timestamp("2024-01-01", tz="UTC"), range(len(names)))
+    start[start.index % 5 == 3] = pd.Timestamp("2024-04-01", tz="UTC")
+    gaps = generator.poisson(0.3, len(names))
+    counts = {name: np.zeros(len(names), dtype=int) for name in KINDS} | {"gap": gaps}
+    for place in (0, 2):
+        some = _flags(place // 2)["kind"].value_counts()
+        for name, number in some.items():
+            if place < len(names):
+                counts[str(name)][place] = number
+    return pd.DataFrame(
+        {"ticker": names, "rows": 34_944, "first": start.to_numpy(),
+         "last": pd.Timestamp("2024-12-30 23:45", tz="UTC"), "gaps": counts["gap"],
+         "quarantined": generator.poisson(0.2, len(names)), **counts}
+    )  # fmt: skip
+
+
+def _flags(seed: int) -> pd.DataFrame:
+    """An outage that all share, and what is odd about this one alone."""
+    generator = np.random.default_rng(seed)
+    kinds = np.array(list(KINDS))[generator.integers(0, len(KINDS), 40)]
+    start = pd.Timestamp("2024-01-01", tz="UTC") + pd.to_timedelta(generator.integers(0, 360 * 96, 40) * 15, unit="min")
+    rows = pd.DataFrame({"kind": kinds, "start": start, "end": start + pd.Timedelta("6h")})
+    outage = {"kind": "gap", "start": pd.Timestamp("2024-09-02", tz="UTC"), "end": pd.Timestamp("2024-09-09", tz="UTC")}
+    return pd.concat([rows, pd.DataFrame([outage])], ignore_index=True)
 
 
 @functools.cache

@@ -602,7 +602,7 @@ def test_of_many_tickers_the_best_are_shown_in_full_and_all_are_listed(content: 
     assert "The other 36 tickers" in page.text
     assert "6 of 40 tickers hold up" in page.text
     assert "The best 4 of 6 are here" in page.text
-    assert "The 4 tickers with the most rows in quarantine and the most gaps" in page.text
+    assert "The 4 tickers with the most flags and rows in quarantine" in page.text
     assert page.text.count("Tickers 40 Bars") == 1
 
 

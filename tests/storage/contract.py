@@ -82,6 +82,34 @@ class StoreContract:
         assert store.read("key") == b"second"
         assert store.list() == ["key"]
 
+    def test_creates_what_is_not_there_and_leaves_what_is(self, store: Store) -> None:
+        assert store.create("folder/new", b"first") is True
+        assert store.create("folder/new", b"second") is False
+        assert store.read("folder/new") == b"first"
+        store.write("old", b"put")
+        assert store.create("old", b"created") is False
+        assert store.read("old") == b"put"
+        store.delete("old")
+        assert store.create("old", b"again") is True
+        assert store.list() == ["folder/new", "old"]
+        assert store.unfinished() == []
+        with pytest.raises(StoreError, match="cannot be used"):
+            store.create("../x", b"")
+
+    def test_of_many_that_create_a_key_at_once_one_does(self, store: Store) -> None:
+        ready = threading.Barrier(8)
+
+        def create(number: int) -> bool:
+            ready.wait()
+            return store.create("deep/new/key", bytes([number]) * 50_000)
+
+        for _ in range(5):
+            with ThreadPoolExecutor(8) as pool:
+                created = list(pool.map(create, range(8)))
+            assert created.count(True) == 1
+            assert store.read("deep/new/key") == bytes([created.index(True)]) * 50_000
+            store.delete("deep/new/key")
+
     def test_a_missing_key_is_named(self, store: Store) -> None:
         store.write("folder/key", b"")
         for key in ("nothing", "folder", "folder/nothing", "folder/key/below"):

@@ -101,6 +101,7 @@ def test_a_key_says_what_it_is() -> None:
         layout.export("a", "freqtrade", "pairs.json"): ("exports", "freqtrade", ""),
         layout.report("a"): ("report.html", "", ""),
         layout.config("a"): ("config.json", "", ""),
+        layout.lease("a", 12): ("leases", "0000000012", ""),
     }
     assert {key: layout.place("a", key) for key in places} == places
 

@@ -19,6 +19,9 @@ from storage.entries import Unfinished
 from storage.store import KeyMissing, Store, StoreError, open_store
 from tests.storage.conftest import point_at
 from tests.storage.contract import DurableStoreContract, StoreContract
+from tests.storage.fault_proxy import LOST, SLOW_DOWN, Fault, FaultProxy, first
+
+NO_CONDITIONS = Fault("no conditions", "answer", 501, "NotImplemented")
 
 
 class TestLocal(DurableStoreContract):
@@ -104,6 +107,23 @@ pathlib.Path.replace = replace
         with pytest.raises(StoreError, match=r"cannot write 'key' in the store file://.*/file: .* move it away"):
             store.write("key", b"")
 
+    def test_creates_where_the_file_system_has_no_hard_links(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(self: Path, target: Path) -> None:
+            raise OSError(1, "Operation not permitted", str(self))
+
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+        assert store.create("folder/key", b"first") is True
+        assert store.create("folder/key", b"second") is False
+        assert store.read("folder/key") == b"first"
+        assert store.unfinished() == []
+
+    def test_a_directory_is_not_taken_for_what_is_there(self, store: Store) -> None:
+        store.write("a/b", b"")
+        with pytest.raises(StoreError, match=r"cannot create 'a' in the store .* a directory stands where a file"):
+            store.create("a", b"")
+
     @pytest.mark.parametrize(("number", "text"), [(13, "Permission denied"), (30, "Read-only file system")])
     def test_a_directory_that_may_not_be_written(
         self, store: Store, monkeypatch: pytest.MonkeyPatch, number: int, text: str
@@ -185,6 +205,28 @@ storage.s3._answer = held
         assert store.read("key") == data
         name = store.address("key").removeprefix(f"s3://{bucket}/")
         assert boto3.client("s3").head_object(Bucket=bucket, Key=name)["ETag"].endswith('-3"')
+
+    def test_what_was_created_by_an_attempt_whose_answer_was_lost_counts(
+        self, s3_endpoint: str, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with FaultProxy(s3_endpoint) as proxy:
+            point_at(proxy.url, monkeypatch)
+            proxy.plan = first(LOST, 1, "write")
+            assert store.create("key", b"mine") is True
+            proxy.plan = first(SLOW_DOWN, 1, "write")
+            assert store.create("key", b"another's") is False
+            assert store.read("key") == b"mine"
+
+    def test_a_service_without_conditions_is_asked_and_then_told(
+        self, s3_endpoint: str, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with FaultProxy(s3_endpoint) as proxy:
+            point_at(proxy.url, monkeypatch)
+            proxy.plan = first(NO_CONDITIONS, 1, "write")
+            assert store.create("key", b"first") is True
+            proxy.plan = first(NO_CONDITIONS, 1, "write")
+            assert store.create("key", b"second") is False
+            assert store.read("key") == b"first"
 
     def test_a_read_is_one_request(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         # two, a size and then ranges, could meet two versions of the object
@@ -322,6 +364,7 @@ def _uses(store: Store) -> list[Callable[[], object]]:
     return [
         lambda: store.read("key"),
         lambda: store.write("key", b""),
+        lambda: store.create("key", b""),
         lambda: store.exists("key"),
         lambda: store.list(),
         lambda: store.entries("runs"),
