@@ -4,7 +4,7 @@ Every job reads the same model, from ``--config run.toml`` and from flags that o
 (``--labels.horizon 8``). The defaults are the demo's. ``docs/configuration.md`` is generated from it.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -41,6 +41,19 @@ class Ingest(Section):
     """URL of funding rates (ticker, time, rate; Parquet or CSV); None: funding is not charged."""
     tickers: tuple[str, ...] = ()
     """Symbols to read; all where empty. A symbol that the source lacks is a failure of its own."""
+    since: date | None = None
+    """First day to fetch, of a service; None: all that it has."""
+    until: date | None = None
+    """Last day to fetch."""
+    endpoint: str | None = None
+    """Address of a mirror of the service, in place of its own."""
+    rate: float | None = Field(default=None, gt=0)
+    """Requests a second to the service, of all workers together; None: 20 for bulk data, the exchange's own limit
+    through ccxt."""
+    with_funding: bool = False
+    """Whether funding rates are fetched too."""
+    quote: str | None = None
+    """Quote currency that symbols must end with, such as USDT; None: all."""
     demo_seed: int = Field(default=0, ge=0)
     """Seed of the demo market, and of the market of shapes."""
     demo_edge: float = Field(default=1.0, ge=0)

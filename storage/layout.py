@@ -156,6 +156,11 @@ def config(run: str) -> str:
     return f"{run_prefix(run)}/config.json"
 
 
+def archive(source: str, *names: str) -> str:
+    """Key of market data as a service gave it, kept for all runs; names may be any text, such as a ticker."""
+    return "/".join(["archive", _named("source", source), *map(quote, names)])
+
+
 class Place(NamedTuple):
     """What a key of a run is.
 
