@@ -193,11 +193,13 @@ def _update(client: Client, job: Fetching, task: Task) -> None:
     def candles(timeframe: str, since: int) -> Page:
         return page(client.candles(task.unified, timeframe, since), len(task.candles.columns))
 
-    coarse, length = max(_lengths(client).items(), key=lambda each: each[1])
-    voids = Voids(partial(candles, coarse), length, length * limit)
-    ask = partial(candles, want.timeframe)
-    leap = voids.leap if length > want.step else lambda start: start
-    fetched = partial(forward, ask, step=want.step, span=want.step * limit, leap=leap)
+    voids = None
+    for name, length in _coarse(client, want.step):  # days, and then months
+        voids = Voids(partial(candles, name), length, length * limit, want.stop, voids)
+    span = want.step * limit
+    fetched = partial(forward, partial(candles, want.timeframe), step=want.step, span=span)
+    if voids:
+        fetched = partial(fetched, leap=voids.leap)
     months = _extend(job.store, task.candles, fetched, want.since, want.stop, want.step, overlap=True)
     if want.with_funding and months:
 
@@ -257,6 +259,13 @@ def _lengths(client: Client) -> dict[str, int]:
     names = client.ccxt.timeframes or {}
     lengths = {name: int(client.ccxt.parse_timeframe(name)) * 1000 for name in names}
     return {name: length for name, length in lengths.items() if 0 < length <= LONGEST_BAR}
+
+
+def _coarse(client: Client, step: int) -> list[tuple[str, int]]:
+    """Bars of a day and the longest that the exchange has, as far as they are longer than those asked for."""
+    lengths = sorted(_lengths(client).items(), key=lambda each: each[1])
+    days = [each for each in lengths if each[1] == DAY]
+    return [each for each in dict.fromkeys([*days, lengths[-1]]) if each[1] > step]
 
 
 def _spread(context: Context, job: Fetching, todo: list[Task], seconds: float, fan_out: FanOut) -> dict[str, str]:

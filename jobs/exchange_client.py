@@ -5,7 +5,7 @@ shared by all workers.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -80,6 +80,8 @@ class Client:
         # ccxt's own limiter counts the requests of one process: in its place the budget of all is asked
         self.ccxt.enableRateLimit = True
         self.ccxt.throttle = self._take
+        # it leaves out rows whose time it cannot read, as if there were none
+        self.ccxt.parse_ohlcvs = self._rows
         self.ccxt.session.max_redirects = 0  # an exchange has no reason to send us elsewhere
         self.ccxt.session.hooks["response"].append(self._received)
         if access.endpoint:
@@ -181,6 +183,10 @@ class Client:
         assert self._budget is not None  # noqa: S101  (whoever asks has one)
         self._budget.take(1.0 if self.access.rate else max(float(cost or 1.0), self._least))
 
+    def _rows(self, rows: Iterable[Any] | None, market: Any = None, *_: Any, **__: Any) -> list[Any]:
+        """All candles of an answer, as they come."""
+        return [self.ccxt.parse_ohlcv(each, market) for each in rows or []]
+
     @contextmanager
     def _weighing(self, least: float) -> Iterator[None]:
         self._least = least
@@ -217,6 +223,8 @@ class Client:
 
     def _passing(self, error: Exception) -> bool:
         status = self._status()
+        if isinstance(error, ExchangeError):
+            return False
         if self._limited(error) or isinstance(error.__cause__, MalformedError):
             return True
         if status is not None and 400 <= status < 500:

@@ -98,21 +98,31 @@ def forward(
 class Voids:
     """Where there are no rows, as told by bars so long that a page of them covers years: a page then saves hundreds."""
 
-    def __init__(self, ask: Callable[[int], Page], length: int, span: int) -> None:
-        """Takes how a page of long bars is asked for, the length of one in ms, and what a page of them covers."""
-        self._ask, self._length, self._span = ask, length, span
+    def __init__(
+        self, ask: Callable[[int], Page], length: int, span: int, stop: int, finer: "Voids | None" = None
+    ) -> None:
+        """Takes how a page of long bars is asked for, the length of one in ms, and what a page of them covers.
+
+        Nothing is asked from ``stop`` on. ``finer`` looks on with shorter bars where a long one holds rows.
+        """
+        self._ask, self._length, self._span, self._stop, self._finer = ask, length, span, stop, finer
         self._opens: list[int] = []
         self._known_until = -1
 
     def leap(self, start: int) -> int:
-        """Return the first moment, ``start`` or later, from which on there may be rows; one page is asked at most."""
-        if start >= self._known_until:
-            begin = max(0, start - 2 * self._length)  # a service leaves out the bar that holds `start`
-            self._opens = sorted(int(time) for time in self._ask(begin).times)
-            last = self._opens[-1] + self._length if self._opens else 0
-            self._known_until = max(begin + self._span, last)
-        holding = bisect.bisect_right(self._opens, start - OVERLAP * self._length)
-        return max(start, self._opens[holding]) if holding < len(self._opens) else max(start, self._known_until)
+        """Return the first moment, ``start`` or later, from which on there may be rows."""
+        while start < self._stop:
+            if start >= self._known_until:
+                begin = max(0, start - 2 * self._length)  # a service leaves out the bar that holds `start`
+                self._opens = sorted(int(time) for time in self._ask(begin).times)
+                last = self._opens[-1] + self._length if self._opens else 0
+                self._known_until = max(begin + self._span, last, start + 1)
+            holding = bisect.bisect_right(self._opens, start - OVERLAP * self._length)
+            if holding < len(self._opens):
+                found = max(start, self._opens[holding])
+                return self._finer.leap(found) if self._finer else found
+            start = self._known_until
+        return start
 
 
 def merged(old: Page, new: Page) -> Page:
