@@ -4,6 +4,7 @@ import datetime
 import logging
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -67,8 +68,13 @@ class Fetching:
     want: Want
 
 
-def update(context: Context, fan_out: FanOut = fan_out) -> Archive:
+def update(context: Context, fan_out: FanOut = fan_out, budget: Budget | None = None) -> Archive:
     """Fetch what the archive lacks of the symbols that the run asks for.
+
+    Parameters
+    ----------
+    budget
+        Of a caller who updates again and again, at the rate of ``Client.rate``; None: one for this time.
 
     Raises
     ------
@@ -85,7 +91,7 @@ def update(context: Context, fan_out: FanOut = fan_out) -> Archive:
     client = Client(access)
     timeframe, step = bar(client, settings)
     source = f"ccxt-{exchange}-{settings.market}"
-    with shared(NAME, client.rate) as budget:
+    with nullcontext(budget) if budget else shared(NAME, client.rate) as budget:
         client = Client(access, budget)
         listed, flaws = universe(exchange, client.markets(), settings.market, settings.quote, settings.tickers)
         want = wanted(settings, timeframe, step, client.now())

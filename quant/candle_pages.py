@@ -109,19 +109,24 @@ class Voids:
         self._opens: list[int] = []
         self._known_until = -1
 
-    def leap(self, start: int) -> int:
-        """Return the first moment, ``start`` or later, from which on there may be rows."""
-        while start < self._stop:
+    def leap(self, start: int, stop: float = LATEST) -> int:
+        """Return the first moment, ``start`` or later, from which on there may be rows; ``stop`` or later for none."""
+        while start < min(stop, self._stop):
             if start >= self._known_until:
                 begin = max(0, start - 2 * self._length)  # a service leaves out the bar that holds `start`
                 self._opens = sorted(int(time) for time in self._ask(begin).times)
                 last = self._opens[-1] + self._length if self._opens else 0
                 self._known_until = max(begin + self._span, last, start + 1)
             holding = bisect.bisect_right(self._opens, start - OVERLAP * self._length)
-            if holding < len(self._opens):
-                found = max(start, self._opens[holding])
-                return self._finer.leap(found) if self._finer else found
-            start = self._known_until
+            if holding == len(self._opens):
+                start = self._known_until
+                continue
+            start, end = max(start, self._opens[holding]), self._opens[holding] + OVERLAP * self._length
+            if self._finer is None:
+                return start
+            start = self._finer.leap(start, end)
+            if start < end:
+                return start
         return start
 
 
