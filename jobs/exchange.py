@@ -3,11 +3,7 @@
 import datetime
 import logging
 import math
-from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
-from functools import partial
-from typing import NamedTuple
 
 import pandas as pd
 
@@ -17,55 +13,20 @@ from actors.progress import Progress, duration
 from actors.sharding import shards
 from jobs.archive import Archive
 from jobs.config import Ingest
-from jobs.exchange_chunks import DAY, FUNDING, Chunks, Series, milliseconds
-from jobs.exchange_client import Access, Client, ExchangeSilentError, ExchangeUnavailableError
+from jobs.exchange_chunks import FUNDING, Series, milliseconds
+from jobs.exchange_client import Access, Client, ExchangeUnavailableError
+from jobs.exchange_symbol import HOUR, Fetching, Task, Want, fetch
 from jobs.exchange_universe import SCHEME, ExchangeError, Listed, named, universe, venue
 from jobs.stage import Context, FanOut, reserved, stop_without_store
-from quant.candle_pages import Page, PageError, Voids, forward, page
 from storage import layout
-from storage.errors import StoreError, StoreUnavailableError
-from storage.store import Store
 
 __all__ = ["SCHEME", "ExchangeError", "ExchangeUnavailableError", "update"]
 
 NAME = "exchange"
 CORES = 0.5  # of a task, which mostly waits for answers
-HOUR = 3_600_000  # milliseconds: rates are charged no oftener
-LONGEST_BAR = 31 * DAY
 OLDEST = milliseconds("2017-07-01")  # before it hardly anything was listed; for the estimate alone
 
 logger = logging.getLogger("assay")
-
-
-class Want(NamedTuple):
-    """What is asked for of every symbol, in ms: rows with ``since <= time < stop``, and the rates likewise."""
-
-    timeframe: str
-    step: int
-    since: int
-    stop: int
-    rates_stop: int
-    with_funding: bool
-
-
-class Task(NamedTuple):
-    """A symbol to bring up to date, and what of it the archive holds."""
-
-    symbol: str
-    unified: str
-    candles: Series
-    rates: Series
-    requests: int = 1
-
-
-@dataclass(frozen=True)
-class Fetching:
-    """What is put once into the object store and shared by all tasks."""
-
-    store: Store
-    access: Access
-    budget: Budget
-    want: Want
 
 
 def update(context: Context, fan_out: FanOut = fan_out, budget: Budget | None = None) -> Archive:
@@ -119,7 +80,7 @@ def bar(client: Client, settings: Ingest) -> tuple[str, int]:
     ExchangeError
         If no bar is configured, or the exchange has none of that length.
     """
-    lengths = _lengths(client)
+    lengths = client.lengths()
     if client.ccxt.has.get("fetchOHLCV") is not True or not lengths:
         raise ExchangeError(f"{client.access.exchange} gives no candles through ccxt; name another exchange by source.")
     allowed = f"{client.access.exchange} has bars of {', '.join(lengths)}"
@@ -166,91 +127,6 @@ def tasks(source: str, listed: list[Listed], keys: list[str], want: Want, client
     return found
 
 
-def fetch(some: list[Task], job: Fetching) -> dict[str, str]:
-    """Bring some symbols up to date, and return why others are not: one that fails costs no other.
-
-    Raises
-    ------
-    ExchangeUnavailableError, StoreUnavailableError
-        If none could be fetched.
-    """
-    client = Client(job.access, job.budget)
-    flaws: dict[str, str] = {}
-    silent = 0
-    for task in some:
-        try:
-            _update(client, job, task)
-        except (ExchangeUnavailableError, StoreUnavailableError):
-            raise
-        except Exception as error:  # whatever an exchange answers for a symbol is that symbol's flaw
-            silent += isinstance(error, ExchangeSilentError)
-            if silent > 1:
-                raise ExchangeUnavailableError(
-                    f"{error}. What was fetched is kept; run the same command later."
-                ) from error
-            flaws[task.symbol] = _words(error)
-    return flaws
-
-
-def _update(client: Client, job: Fetching, task: Task) -> None:
-    want = job.want
-    limit = client.candle_limit(task.unified)
-
-    def candles(timeframe: str, since: int) -> Page:
-        return page(client.candles(task.unified, timeframe, since), len(task.candles.columns))
-
-    voids = None
-    for name, length in _coarse(client, want.step):  # days, and then months
-        voids = Voids(partial(candles, name), length, length * limit, want.stop, voids)
-    span = want.step * limit
-    fetched = partial(forward, partial(candles, want.timeframe), step=want.step, span=span)
-    if voids:
-        fetched = partial(fetched, leap=voids.leap)
-    months = _extend(job.store, task.candles, fetched, want.since, want.stop, want.step, overlap=True)
-    if want.with_funding and months:
-
-        def rates(since: int) -> Page:
-            return page(client.rates(task.unified, since), len(task.rates.columns))
-
-        charged = partial(forward, rates, step=1, span=HOUR * client.funding_limit(task.unified))
-        first = milliseconds(months[0], "M")  # rates before the first candle are of no use
-        _extend(job.store, task.rates, charged, max(want.since, first), want.rates_stop, HOUR, overlap=False)
-
-
-def _extend(
-    store: Store,
-    series: Series,
-    pages: Callable[[int, int], Iterator[Page]],
-    since: int,
-    stop: int,
-    least: int,
-    *,
-    overlap: bool,
-) -> list[str]:
-    """Fetch what a series lacks between two instants, and return the months that it then has.
-
-    ``least`` is how long after its last row the next can lie at the earliest. Where rows ``overlap``, the last one is
-    fetched once more, and counts as it is then.
-    """
-    chunks = Chunks(store, series)
-    whole, last = series.since, chunks.last()
-    if whole is None:
-        if last is None:
-            chunks.mark(since)  # first of all: rows without a mark would be fetched again
-        chunks.add(pages(since, stop))
-        if last is not None:
-            chunks.mark(since)
-        return chunks.months
-    if since < whole:
-        chunks.add(pages(since, min(whole, stop)))
-        chunks.mark(since)
-    if last is None:
-        chunks.add(pages(whole, stop))
-    elif last + least < stop:
-        chunks.add(pages(last if overlap else last + 1, stop))
-    return chunks.months
-
-
 def _requests(series: Series, begin: int, stop: int, span: int) -> int:
     """About how many pages are missing; of a month that has begun all count."""
     if not series.months or series.since is None:
@@ -258,20 +134,6 @@ def _requests(series: Series, begin: int, stop: int, span: int) -> int:
     newer = math.ceil(max(0, stop - milliseconds(series.months[-1], "M")) / span)
     older = math.ceil(max(0, min(series.since, milliseconds(series.months[0], "M")) - begin) / span)
     return newer + (older if begin < series.since else 0)
-
-
-def _lengths(client: Client) -> dict[str, int]:
-    """Bars that the exchange has, by its names, in ms; those longer than a month are left out."""
-    names = client.ccxt.timeframes or {}
-    lengths = {name: int(client.ccxt.parse_timeframe(name)) * 1000 for name in names}
-    return {name: length for name, length in lengths.items() if 0 < length <= LONGEST_BAR}
-
-
-def _coarse(client: Client, step: int) -> list[tuple[str, int]]:
-    """Bars of a day and the longest that the exchange has, as far as they are longer than those asked for."""
-    lengths = sorted(_lengths(client).items(), key=lambda each: each[1])
-    days = [each for each in lengths if each[1] == DAY]
-    return [each for each in dict.fromkeys([*days, lengths[-1]]) if each[1] > step]
 
 
 def _spread(context: Context, job: Fetching, todo: list[Task], seconds: float, fan_out: FanOut) -> dict[str, str]:
@@ -294,12 +156,6 @@ def _spread(context: Context, job: Fetching, todo: list[Task], seconds: float, f
             weight = sum(each.requests for each in outcome.shard)
             progress.advance(len(outcome.shard), failed=len(found), weight=weight)
     return flaws
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, ExchangeError | PageError | StoreError):
-        return str(error)
-    return f"the answer cannot be read: {type(error).__name__}: {error}"
 
 
 def _singles(some: list[Task]) -> list[list[Task]]:

@@ -80,10 +80,13 @@ class Chunks:
         """Months that have a chunk, sorted."""
         return sorted({*self.series.months, *self._written})
 
-    def last(self) -> int | None:
-        """Time of the last row, in ms; None where there is none."""
+    def newest(self) -> Page | None:
+        """Rows of the last chunk, or of the last two where it has but one; None where there is none."""
         months = self.series.months
-        return int(self._chunk(months[-1]).times[-1]) if months else None
+        rows = self._chunk(months[-1]) if months else None
+        if rows is None or len(rows.times) > 1 or len(months) == 1:
+            return rows
+        return merged(self._chunk(months[-2]), rows)
 
     def add(self, pages: Iterable[Page]) -> int:
         """Write rows, given in order, month by month as they come, and return how many were given.

@@ -25,8 +25,10 @@ SHORTEST_HOLD = 1.0  # seconds, where a service refuses and does not say for how
 TIMEOUT = 20_000  # milliseconds
 FALLBACK_LIMIT = 500  # rows that ccxt is asked for where it does not know how many an exchange gives
 FUNDING_LIMIT = 100
+LONGEST_BAR = 31 * 86_400_000  # milliseconds
 # Binance weighs candles by the size of a page, and 499 are the most for their weight
 CANDLE_LIMITS = {"binanceusdm": 499}
+FUNDING_LIMITS = {"binanceusdm": 1000, "binance": 1000}
 # ... and lets 500 requests for funding rates pass in five minutes, which ccxt does not know of
 FUNDING_WEIGHTS = {"binanceusdm": 12.0, "binance": 12.0}
 LIMITED = (418, 425, 429)
@@ -108,6 +110,11 @@ class Client:
             return int(dated.timestamp() * 1000)
         return int(time.time() * 1000)
 
+    def lengths(self) -> dict[str, int]:
+        """Bars that the exchange has, by its names, in ms; those longer than a month are left out."""
+        lengths = {name: int(self.ccxt.parse_timeframe(name)) * 1000 for name in self.ccxt.timeframes or {}}
+        return {name: length for name, length in lengths.items() if 0 < length <= LONGEST_BAR}
+
     def candles(self, unified: str, timeframe: str, since: int) -> list[Any]:
         """Ask for a page of candles (time in ms, open, high, low, close, volume) from a moment on."""
         return list(self.ask(self.ccxt.fetch_ohlcv, unified, timeframe, since, self.candle_limit(unified)))
@@ -124,7 +131,8 @@ class Client:
 
     def funding_limit(self, unified: str) -> int:
         """Most funding rates of a page."""
-        return self._limit(unified, "fetchFundingRateHistory") or FUNDING_LIMIT
+        known = FUNDING_LIMITS.get(self.access.exchange)
+        return known or self._limit(unified, "fetchFundingRateHistory") or FUNDING_LIMIT
 
     def candle_weight(self, unified: str, timeframe: str) -> float:
         """Return what a page of candles takes from the budget; nothing is asked."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 LATEST = 2**53  # milliseconds; no clock shows that
 FUTURE = 30 * 86_400_000  # milliseconds that a row may lie behind the end asked for: a run takes hours, not months
+LOOKED_BACK = 12  # rows whose distances tell when the next one is due
 OVERLAP = 1.1  # a coarse bar may be longer than its nominal length: months of 31 days
 
 
@@ -56,6 +57,7 @@ def forward(
     step: int,
     span: int,
     leap: Callable[[int], int] = lambda start: start,
+    rest: Callable[[Page], int] = lambda found: 0,
 ) -> Iterator[Page]:
     """Yield the rows with ``start <= time < stop``: pages in order, each sorted, and no time twice.
 
@@ -72,6 +74,8 @@ def forward(
         Milliseconds that an empty page shows to be empty at least: what a page has room for.
     leap
         First moment, not before the one given, from which on there may be rows.
+    rest
+        Milliseconds after the last row of a page in which no other lies, as far as the page tells.
 
     Raises
     ------
@@ -89,6 +93,8 @@ def forward(
         if len(found.times):
             yield found
             start = int(found.times[-1]) + step
+            if int(found.times[-1]) + rest(found) >= stop:
+                return
         elif latest >= stop:
             return  # the first row that there is from `start` on lies behind the end
         else:
@@ -128,6 +134,15 @@ class Voids:
             if start < end:
                 return start
         return start
+
+
+def usual_rest(rows: Page) -> int:
+    """Milliseconds in which no row follows the last one, if the last ones' smallest distance holds; 0 for one row.
+
+    A minute less than that: rates are dated some milliseconds late.
+    """
+    distances = np.diff(rows.times[-LOOKED_BACK:])
+    return max(0, int(distances.min()) - 60_000) if len(distances) else 0
 
 
 def merged(old: Page, new: Page) -> Page:

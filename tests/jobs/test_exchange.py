@@ -14,6 +14,7 @@ import pytest
 
 from actors.budget import Budget, shared
 from actors.connect import connect
+from actors.fan_out import fan_out
 from jobs import exchange, exchange_client, exchange_universe
 from jobs.archive import Archive
 from jobs.exchange import ExchangeError, ExchangeUnavailableError
@@ -133,24 +134,23 @@ def test_all_bars_and_rates_come_bar_by_bar_without_the_one_that_runs(binance: E
 def test_nothing_new_costs_no_request_for_candles_and_new_bars_cost_one_a_symbol(
     binance: Exchange, tmp_path: Path
 ) -> None:
-    hidden = pd.Timedelta("6h")
+    hidden = pd.Timedelta("10h")  # rates come every eight
     binance.now -= hidden
     update(binance, tmp_path, with_funding=True)
     store = open_store(str(tmp_path))
     before, stamps = hashes(store), store.stamps()
     binance.asked.clear()
     update(binance, tmp_path, with_funding=True)
-    assert [each.path for each in binance.asked] == [
-        "/fapi/v1/exchangeInfo",
-        "/fapi/v1/time",
-        *(["/fapi/v1/fundingRate"] * 2),
-    ]
+    assert [each.path for each in binance.asked] == ["/fapi/v1/exchangeInfo", "/fapi/v1/time"]
     assert store.stamps() == stamps
     last = finished(binance, "AAAUSDT").index[-1]
     binance.now += hidden
     binance.asked.clear()
     update(binance, tmp_path, with_funding=True)
     assert [each.query["startTime"] for each in binance.of(KLINES)] == [str(int(last.timestamp() * 1000))] * 2
+    assert len(binance.of("/fapi/v1/fundingRate")) == 2
+    for symbol in ("AAAUSDT", "BBBUSDT"):
+        assert read(store, symbol, "funding")["rate"].tolist() == binance.rates[symbol][: binance.now].tolist()
     assert agrees(binance, tmp_path)
     after = hashes(store)
     assert {key for key in after if after[key] != before.get(key)} >= {
@@ -322,10 +322,16 @@ def together(function: Any, shards: list[Any], **kwargs: Any) -> Iterator[Any]:
     return serially(function, [list(itertools.chain(*shards))], **kwargs)
 
 
+def ready(_: int) -> None:
+    """Let every worker start and import what it needs."""
+    time.sleep(0.3)
+
+
 def test_two_workers_keep_to_one_rate_and_a_hold_holds_both(tmp_path: Path) -> None:
     with serving(market(3_000, symbols=("AAA", "BBB", "CCC", "DDD"))) as server:
         server.slow = 0.05
         server.faults = [Fault(429, b"{}", {"Retry-After": "1"}, KLINES, after=12)]
+        list(fan_out(ready, [1, 2], name="ready"))
         archive = exchange.update(context(server, tmp_path, rate=25))
         assert archive.flaws == {}
         assert agrees(server, tmp_path, ("AAAUSDT", "BBBUSDT", "CCCUSDT", "DDDUSDT"))
@@ -335,7 +341,8 @@ def test_two_workers_keep_to_one_rate_and_a_hold_holds_both(tmp_path: Path) -> N
         assert moments[last] - moments[first] >= (last - first - 1) / 25 - 0.1
     refused = moments[12] + 0.05  # when the answer left
     assert not [each for each in moments if refused + 0.1 < each < refused + 0.95]
-    assert len({each.query["symbol"] for each in asked[:6]}) > 1  # side by side
+    switches = sum(one.symbol != other.symbol for one, other in itertools.pairwise(asked))
+    assert switches > 3  # side by side
 
 
 def test_by_its_own_limit_an_exchange_is_asked_by_weight(binance: Exchange, tmp_path: Path) -> None:
