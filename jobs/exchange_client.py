@@ -6,7 +6,7 @@ shared by all workers.
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import ccxt
@@ -83,7 +83,8 @@ class Client:
         self.ccxt.enableRateLimit = True
         self.ccxt.throttle = self._take
         # it leaves out rows whose time it cannot read, as if there were none
-        self.ccxt.parse_ohlcvs = self._rows
+        if type(self.ccxt).parse_ohlcvs is ccxt.Exchange.parse_ohlcvs:  # one exchange has another form
+            self.ccxt.parse_ohlcvs = self._rows
         self.ccxt.session.max_redirects = 0  # an exchange has no reason to send us elsewhere
         self.ccxt.session.hooks["response"].append(self._received)
         if access.endpoint:
@@ -112,7 +113,10 @@ class Client:
 
     def lengths(self) -> dict[str, int]:
         """Bars that the exchange has, by its names, in ms; those longer than a month are left out."""
-        lengths = {name: int(self.ccxt.parse_timeframe(name)) * 1000 for name in self.ccxt.timeframes or {}}
+        lengths = {}
+        for name in self.ccxt.timeframes or {}:
+            with suppress(ccxt.NotSupported, ValueError):  # some list a bar that ccxt itself cannot read
+                lengths[name] = int(self.ccxt.parse_timeframe(name)) * 1000
         return {name: length for name, length in lengths.items() if 0 < length <= LONGEST_BAR}
 
     def candles(self, unified: str, timeframe: str, since: int) -> list[Any]:

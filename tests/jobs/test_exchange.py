@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import ccxt
 import numpy as np
 import pandas as pd
 import pytest
@@ -493,6 +494,17 @@ def test_where_an_exchange_has_no_clock_its_answers_are_dated(upbit: Exchange) -
     client = Client(Access("upbit", upbit.url), Free())
     client.markets()
     assert abs(client.now() / 1000 - time.time()) < 5
+
+
+def test_every_exchange_of_ccxt_with_candles_can_be_opened_on_a_mirror() -> None:
+    opened = [Client(Access(name, "http://127.0.0.1:9/mirror")) for name in ccxt.exchanges]
+    opened = [client for client in opened if client.ccxt.has.get("fetchOHLCV") is True]
+    assert len(opened) > 80
+    for client in opened:
+        assert client.rate > 0
+        assert client.lengths()
+        addresses = re.findall(r"https?://[^/']*", str(client.ccxt.urls["api"]))
+        assert set(addresses) == {"http://127.0.0.1:9"}, client.ccxt.id
 
 
 def test_retry_after_is_seconds_or_a_date() -> None:
