@@ -146,7 +146,7 @@ def archived(store: Store, archive: Archive, settings: Ingest) -> list[File]:
     for key, stamp in sorted(store.stamps(archive.prefix).items()):
         name = "/".join(map(layout.unquote, key.removeprefix(archive.prefix).strip("/").split("/")))
         read = candle_names.read(name)
-        if _fits(read, settings) and (settings.quote is None or read.symbol.endswith(settings.quote)):
+        if _fits(read, settings) and (settings.quote is None or read.symbol.endswith(settings.quote.upper())):
             fitting.append(File(store.url, key, stamp, name))
     return fitting
 
