@@ -274,7 +274,7 @@ def _unless_gone(ask: Callable[[T], R], flawed: Callable[[T, str], R]) -> Callab
         try:
             answer = ask(item)
         except ServiceUnavailableError as error:
-            if answered[-1] < began:
+            if answered[0] < began:
                 silent.append(error)
             if len(silent) > 1:
                 raise
@@ -283,7 +283,7 @@ def _unless_gone(ask: Callable[[T], R], flawed: Callable[[T, str], R]) -> Callab
             raise
         except (ValueError, OSError) as error:
             answer = flawed(item, str(error))
-        answered.append(time.monotonic())
+        answered[0] = time.monotonic()
         return answer
 
     return asked
