@@ -110,9 +110,10 @@ def update(context: Context, fan_out: FanOut = fan_out) -> Archive:
         If the list of symbols is refused.
     """
     settings = context.config.ingest
-    market, rate = bulk.checked_market(settings.market), settings.rate or RATE
+    _check(settings)
+    market, rate = settings.market, settings.rate or RATE
     with shared("bulk", rate) as budget:
-        job = _job(context, settings, market, budget)
+        job = _job(context, settings, budget)
         flaws: dict[str, str] = {}
         symbols = _symbols(job, settings, flaws)
         wanted = _looked_at(context, job, symbols, rate, fan_out)
@@ -160,11 +161,18 @@ def fetch(some: list[Wanted], job: Job) -> list[tuple[str, str]]:
     return list(told.items())
 
 
-def _job(context: Context, settings: Ingest, market: str, budget: Budget) -> Job:
+def _check(settings: Ingest) -> None:
+    bulk.checked_market(settings.market)
+    bulk.checked_interval(settings.bar)
+    if settings.endpoint:
+        checked(settings.endpoint)
     if settings.since and settings.until and settings.since > settings.until:
         raise BulkError(f"ingest.since is {settings.since}, after ingest.until, which is {settings.until}; swap them.")
-    interval = bulk.checked_interval(settings.bar)
-    endpoint = checked(settings.endpoint).rstrip("/") if settings.endpoint else ""
+
+
+def _job(context: Context, settings: Ingest, budget: Budget) -> Job:
+    interval, market = bulk.checked_interval(settings.bar), settings.market
+    endpoint = (settings.endpoint or "").rstrip("/")
     have: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
     prefix = layout.archive(_source(market))
     for key, entry in context.store.entries(prefix).items():
