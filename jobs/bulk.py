@@ -131,7 +131,8 @@ def update(context: Context, fan_out: FanOut = fan_out) -> Archive:
             rate,
             sum(not each.flaw and not each.missing for each in wanted),
         )
-        flaws |= _fetched(context, job, due, rate, fan_out)
+        if due:
+            flaws |= _fetched(context, job, due, rate, fan_out)
     return Archive(layout.archive(_source(market)), VENUE, market, dict(sorted(flaws.items())))
 
 
