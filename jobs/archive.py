@@ -3,6 +3,14 @@
 from typing import NamedTuple
 
 
+class ServiceError(ValueError):
+    """A service that cannot be asked as configured, or refuses: what, and what to do."""
+
+
+class ServiceAwayError(ServiceError):
+    """A service that does not answer, or lets nobody in for a while."""
+
+
 class Archive(NamedTuple):
     """What of a service is kept.
 

@@ -22,7 +22,7 @@ from actors.fan_out import Outcome
 from actors.progress import Progress, amount
 from actors.sharding import shards
 from jobs.archive import Archive
-from jobs.config import OWN_FUNDING, Ingest
+from jobs.config import OWN_FUNDING, Ingest, RunConfig
 from jobs.stage import Context, FanOut, fan_out, reserved, stop_without_store
 from quant import bulk
 from quant.bulk import FUNDING, BulkError, File, Listed
@@ -111,7 +111,7 @@ def update(context: Context, fan_out: FanOut = fan_out) -> Archive:
     """
     settings = context.config.ingest
     _check(settings)
-    market, rate = settings.market, settings.rate or RATE
+    rate = settings.rate or RATE
     with shared("bulk", rate) as budget:
         job = _job(context, settings, budget)
         flaws: dict[str, str] = {}
@@ -133,7 +133,13 @@ def update(context: Context, fan_out: FanOut = fan_out) -> Archive:
         )
         if due:
             flaws |= _fetched(context, job, due, rate, fan_out)
-    return Archive(layout.archive(_source(market)), VENUE, market, dict(sorted(flaws.items())))
+    return kept(context.config)._replace(flaws=dict(sorted(flaws.items())))
+
+
+def kept(config: RunConfig) -> Archive:
+    """The archive as it is."""
+    market = bulk.checked_market(config.ingest.market)
+    return Archive(layout.archive(_source(market)), VENUE, market, {})
 
 
 def look(symbols: list[str], job: Job) -> list[Wanted]:
@@ -207,7 +213,7 @@ def _symbols(job: Job, settings: Ingest, flaws: dict[str, str]) -> list[str]:
                 for page in _pages(web, job, prefix, delimiter="/")
                 for name in bulk.names(page.folders, prefix)
             }
-        found = {name for name in found if settings.quote is None or name.endswith(settings.quote)}
+        found = {name for name in found if settings.quote is None or name.endswith(settings.quote.upper())}
         if not found:
             ending = f" that end with {settings.quote} (ingest.quote)" if settings.quote else ""
             raise BulkError(

@@ -9,6 +9,7 @@ from datetime import date, datetime
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from quant import rules
@@ -77,6 +78,13 @@ class Ingest(Section):
 
     @model_validator(mode="after")
     def _readable(self) -> "Ingest":
+        if self.bar is not None:
+            try:
+                positive = pd.Timedelta(self.bar) > pd.Timedelta(0)
+            except ValueError:
+                positive = False
+            if not positive:
+                raise ValueError(f"bar is '{self.bar}'; allowed: lengths of time such as 15m, 1h or 1d")
         unknown = sorted(set(self.columns) - set(MAPPED))
         if unknown:
             raise ValueError(f"columns names '{unknown[0]}'; allowed: {', '.join(MAPPED)}")

@@ -12,15 +12,15 @@ from actors.fan_out import fan_out
 from actors.progress import Progress, duration
 from actors.sharding import shards
 from jobs.archive import Archive
-from jobs.config import OWN_FUNDING, Ingest
+from jobs.config import OWN_FUNDING, Ingest, RunConfig
 from jobs.exchange_chunks import FUNDING, Series, milliseconds
 from jobs.exchange_client import Access, Client, ExchangeUnavailableError
 from jobs.exchange_symbol import HOUR, Fetching, Task, Want, fetch
-from jobs.exchange_universe import SCHEME, ExchangeError, Listed, named, universe, venue
+from jobs.exchange_universe import ExchangeError, Listed, named, universe, venue
 from jobs.stage import Context, FanOut, reserved, stop_without_store
 from storage import layout
 
-__all__ = ["SCHEME", "ExchangeError", "ExchangeUnavailableError", "update"]
+__all__ = ["ExchangeError", "ExchangeUnavailableError", "update"]
 
 NAME = "exchange"
 CORES = 0.5  # of a task, which mostly waits for answers
@@ -51,7 +51,8 @@ def update(context: Context, fan_out: FanOut = fan_out, budget: Budget | None = 
     access = Access(exchange, settings.endpoint, settings.rate)
     client = Client(access)
     timeframe, step = bar(client, settings)
-    source = f"ccxt-{exchange}-{settings.market}"
+    archive = kept(context.config)
+    source = archive.prefix.rpartition("/")[2]
     with nullcontext(budget) if budget else shared(NAME, client.rate) as budget:
         client = Client(access, budget)
         listed, flaws = universe(exchange, client.markets(), settings.market, settings.quote, settings.tickers)
@@ -59,7 +60,7 @@ def update(context: Context, fan_out: FanOut = fan_out, budget: Budget | None = 
         if want.with_funding and client.ccxt.has.get("fetchFundingRateHistory") is not True:
             logger.warning("%s gives no funding rates; candles alone are fetched", exchange)
             want = want._replace(with_funding=False)
-        keys = context.store.list(layout.archive(source))
+        keys = context.store.list(archive.prefix)
         todo = tasks(source, listed, keys, want, client)
         seconds = sum(each.requests for each in todo) * client.candle_weight(listed[0].unified, timeframe) / client.rate
         logger.info(
@@ -69,7 +70,13 @@ def update(context: Context, fan_out: FanOut = fan_out, budget: Budget | None = 
         markets = tuple(each.market for each in listed)
         job = Fetching(context.store, access._replace(markets=markets), budget, want)
         flaws |= _spread(context, job, todo, seconds, fan_out)
-    return Archive(layout.archive(source), venue(exchange), settings.market, flaws)
+    return archive._replace(flaws=flaws)
+
+
+def kept(config: RunConfig) -> Archive:
+    """The archive as it is."""
+    exchange, market = named(config.source), config.ingest.market
+    return Archive(layout.archive(f"ccxt-{exchange}-{market}"), venue(exchange), market, {})
 
 
 def bar(client: Client, settings: Ingest) -> tuple[str, int]:

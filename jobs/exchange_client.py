@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import ccxt
 import requests
 
+from jobs.archive import ServiceAwayError
 from jobs.exchange_http import MalformedError, check, checked, date, moved, retry_after
 from jobs.exchange_universe import ExchangeError
 from storage.patience import GaveUpError, patiently
@@ -35,7 +36,7 @@ LIMITED = (418, 425, 429)
 SHUT = (401, 403, 451)
 
 
-class ExchangeUnavailableError(ExchangeError):
+class ExchangeUnavailableError(ExchangeError, ServiceAwayError):
     """An exchange that lets nobody in, for now or from here: no symbol is at fault, and the run ends."""
 
 

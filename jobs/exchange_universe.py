@@ -6,15 +6,16 @@ from typing import Any, NamedTuple
 
 import ccxt
 
+from jobs.archive import ServiceError
+from jobs.config import CCXT
 from quant import tickers
 from storage import keys
 
-SCHEME = "ccxt:"
 VENUES = {"binanceusdm": "binance"}  # a market of a venue that ccxt has under a name of its own
 MARKETS = {tickers.LINEAR: "linear perpetuals", tickers.SPOT: "spot pairs"}
 
 
-class ExchangeError(ValueError):
+class ExchangeError(ServiceError):
     """An exchange, or a symbol of it, that cannot be had as asked."""
 
 
@@ -34,11 +35,11 @@ def named(source: str) -> str:
     ExchangeError
         If ccxt has no such exchange.
     """
-    name = source.removeprefix(SCHEME).strip().lower()
+    name = source.removeprefix(CCXT).strip().lower()
     if name in ccxt.exchanges:
         return name
     close = difflib.get_close_matches(name, ccxt.exchanges, n=3) or [e for e in ccxt.exchanges if name and name in e]
-    hint = f"did you mean {', '.join(SCHEME + other for other in close[:3])}?" if close else "none is called alike."
+    hint = f"did you mean {', '.join(CCXT + other for other in close[:3])}?" if close else "none is called alike."
     raise ExchangeError(
         f"source is {source!r}, and ccxt {ccxt.__version__} has no exchange {name!r}; {hint} "
         "Its 100 or so exchanges are listed by `python -c 'import ccxt; print(ccxt.exchanges)'`."

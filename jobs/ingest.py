@@ -20,7 +20,7 @@ from jobs.gather import gather
 from jobs.rates import Rate
 from jobs.sources import Source, SourceError
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, run_stage
-from quant import bars, demo, demo_shapes, quality, tickers
+from quant import bars, demo, demo_shapes, quality
 from quant.demo import DemoMarket
 from quant.demo_shapes import ShapeMarket
 from quant.schemas import BARS, FUNDING, QUALITY, QUARANTINE, frame
@@ -80,11 +80,12 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
 
 
 def fetched(context: Context, fan_out: FanOut) -> Archive:
-    """What the service of the run has, brought into the archive."""
+    """What the service of the run has, brought into the archive; for a plan, the archive as it is."""
     # ccxt and the HTTP clients take a while to import, which runs on files need not pay
     from jobs import bulk, exchange
 
-    return (bulk if context.config.source == BULK else exchange).update(context, fan_out)
+    service = bulk if context.config.source == BULK else exchange
+    return service.kept(context.config) if context.planned else service.update(context, fan_out)
 
 
 def tell(manifest: Manifest) -> None:
@@ -132,7 +133,7 @@ def file_items(
     found = gather(sources.of_files, files, context, name="sources", shared=naming, fan_out=fan_out)
     known = {source.ticker: source for source in sources.by_ticker(chain(*found))}
     for symbol, flaw in flaws.items():
-        ticker = tickers.canonical(symbol, naming.venue, naming.market)
+        ticker, _ = sources.canonical(symbol, naming)
         known[ticker] = Source(ticker, symbol, "files", flaw=flaw)
     return [Item(ticker, Order(source), rows=source.rows) for ticker, source in sorted(known.items())]
 

@@ -2,18 +2,24 @@
 
 from actors.connect import ClusterConnectionError
 from actors.outcome import ClusterLostError
+from jobs.archive import ServiceAwayError, ServiceError
 from jobs.every import Word
 from jobs.gather import GatherError
 from jobs.market import NoLaterBarsError
 from jobs.rows import RowsError
 from jobs.sources import SourceError
 from jobs.stage import AllFailedError
+from quant.bulk import BulkError
 from storage.errors import StoreError, StoreUnavailableError
 from storage.lease import LeaseHeldError
+from storage.web import ServiceUnavailableError, WebError
 
-AWAY = (StoreUnavailableError, ClusterConnectionError, ClusterLostError, NoLaterBarsError)
+AWAY = (
+    *(StoreUnavailableError, ServiceUnavailableError, ServiceAwayError),
+    *(ClusterConnectionError, ClusterLostError, NoLaterBarsError),
+)
 """What is raised where a service may come back, and where bars may follow."""
-MISSING = (StoreError, SourceError, RowsError, GatherError, AllFailedError)
+MISSING = (StoreError, SourceError, ServiceError, WebError, BulkError, RowsError, GatherError, AllFailedError)
 """What is raised where the source is away, and also where it never was."""
 
 

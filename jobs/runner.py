@@ -36,6 +36,7 @@ from actors.progress import Snapshot, told
 from jobs import every, passing
 from jobs.config import RunConfig
 from jobs.stage import Context, now
+from storage import web
 from storage.errors import StoreError
 from storage.lease import held
 from storage.manifest import Manifest, ProgressRecord, read_manifest, write_config, write_progress
@@ -157,6 +158,8 @@ def execute(job: ModuleType, config: RunConfig) -> int:
     store = open_store(config.store)
     for url in config.urls.values():
         open_store(url)  # refuses credentials before the configuration is printed
+    if config.ingest.endpoint:
+        web.checked(config.ingest.endpoint)
     logger.info("configuration: %s", config.model_dump_json(by_alias=True, exclude_defaults=True))
     if hasattr(job, "look"):
         job.look(Context(config, store))

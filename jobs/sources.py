@@ -18,7 +18,7 @@ from backtesting import test as samples
 
 from jobs import parquet_markets
 from jobs.archive import Archive
-from jobs.config import Ingest
+from jobs.config import OWN_FUNDING, Ingest
 from quant import bars, candle_files, candle_names, tickers
 from quant.candle_files import CandleFileError, Parsed
 from quant.candle_names import SUFFIXES, CandleName
@@ -146,6 +146,8 @@ def archived(store: Store, archive: Archive, settings: Ingest) -> list[File]:
     for key, stamp in sorted(store.stamps(archive.prefix).items()):
         name = "/".join(map(layout.unquote, key.removeprefix(archive.prefix).strip("/").split("/")))
         read = candle_names.read(name)
+        if not name.endswith(SUFFIXES) or (read.kind == "funding" and settings.funding != OWN_FUNDING):
+            continue  # a mark of the service's own, or what other runs have fetched
         if _fits(read, settings) and (settings.quote is None or read.symbol.endswith(settings.quote.upper())):
             fitting.append(File(store.url, key, stamp, name))
     return fitting
@@ -253,36 +255,39 @@ def expected_rows(some: list[File], settings: Ingest) -> dict[str, float]:
     for file in some:
         if file not in set(looked_into):
             name = candle_names.read(file.name)
-            rows[_ticker(name, settings)] += file.size * rows_of_byte
+            rows[canonical(name.symbol, settings, name.market)[0]] += file.size * rows_of_byte
     return dict(rows)
 
 
 def _in_file(file: File, settings: Ingest) -> list[Found]:
     """What one file holds."""
     name = candle_names.read(file.name)
-    ticker = _ticker(name, settings)
+    ticker, flaw = canonical(name.symbol, settings, name.market)
     store = open_store(file.url)
     if file.size <= LARGEST_POINTER and store.read(file.key).startswith(candle_files.POINTER):
         stem = posixpath.basename(file.key)  # the data itself may lie beside it, under the name that it bears
         flaw = f"{file.address} is a git-LFS pointer, not the data itself. Fetch the file with `git lfs pull`."
-        return [Found(tickers.canonical(stem, settings.venue, settings.market), stem, "files", file, name, 0.0, flaw)]
+        return [Found(canonical(stem, settings)[0], stem, "files", file, name, 0.0, flaw)]
     if not file.key.endswith(".parquet"):
         bytes_of_row = next((size for suffix, size in ROW_BYTES.items() if file.key.endswith(suffix)), 60.0)
-        return [Found(ticker, name.symbol, "files", file, name, file.size / bytes_of_row)]
+        return [Found(ticker, name.symbol, "files", file, name, file.size / bytes_of_row, flaw)]
     market = parquet_markets.look(store, file.key, settings.columns)
     if market.format == "file":
-        return [Found(ticker, name.symbol, "files", file, name, market.rows[""])]
+        return [Found(ticker, name.symbol, "files", file, name, market.rows[""], flaw)]
     return [
-        Found(
-            tickers.canonical(symbol, settings.venue, settings.market), symbol, market.format, file,
-            CandleName(symbol), rows,
-        )
+        Found(ticker, symbol, market.format, file, CandleName(symbol), rows, flaw)
         for symbol, rows in market.rows.items()
-    ]  # fmt: skip
+        for ticker, flaw in [canonical(symbol, settings)]
+    ]
 
 
-def _ticker(name: CandleName, settings: Ingest) -> str:
-    return tickers.canonical(name.symbol, settings.venue, name.market or settings.market)
+def canonical(symbol: str, settings: Ingest, market: str | None = None) -> tuple[str, str]:
+    """The canonical ticker of a symbol, and why it is none; a name for the failure then, whatever the symbol is."""
+    market = market or settings.market
+    try:
+        return tickers.canonical(symbol, settings.venue, market), ""
+    except tickers.TickerError as error:
+        return f"{settings.venue}-{market}:{symbol}", f"{error} (--ingest.venue, --ingest.market)"
 
 
 def _source(ticker: str, found: Sequence[Found]) -> Source:

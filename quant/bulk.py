@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Collection, Iterable
 from typing import Literal, NamedTuple
 
-INTERVALS = ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1mo")
+INTERVALS = ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w")
 TREES = {"um": "data/futures/um", "cm": "data/futures/cm", "spot": "data/spot"}
 FUNDED = ("um", "cm")
 FUNDING = "funding"

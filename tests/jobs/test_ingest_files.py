@@ -1,8 +1,6 @@
 """Files as a quant has them, through ingest: real originals, parts of a history, funding rates, long files."""
 
-import io
 import logging
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ from quant.schemas import BARS, FUNDING, QUARANTINE
 from storage.manifest import Manifest
 from storage.tables import read_table
 from tests.conftest import random_walk
+from tests.jobs.candles import klines
 from tests.jobs.conftest import make_context, serially
 
 POINTER = "lfs_pointer_BTC_USDT_USDT-15m-futures.feather"
@@ -32,18 +31,6 @@ def ingested(source: Path, tmp_path: Path, **settings: object) -> tuple[Context,
 
 def bars_of(context: Context, ticker: str) -> pd.DataFrame:
     return read_table(context.store, context.run, BARS, ticker)
-
-
-def klines(frame: pd.DataFrame, unit: str = "ms", header: bool = False) -> bytes:
-    """A zip as Binance publishes them."""
-    opens = pd.DatetimeIndex(frame.index).as_unit(unit).asi8
-    length = pd.Timedelta("15min") // pd.Timedelta(1, unit)
-    rest = {name: np.zeros(len(frame)) for name in ("quote_volume", "count", "taker_buy", "taker_buy_quote", "ignore")}
-    table = pd.DataFrame({"open_time": opens, **frame.reset_index(drop=True), "close_time": opens + length - 1, **rest})
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("klines.csv", table.to_csv(index=False, header=header))
-    return packed.getvalue()
 
 
 def bulk_folder(folder: Path) -> Path:
@@ -263,3 +250,19 @@ def test_a_file_with_any_ending_is_read_by_its_content(tmp_path: Path):
     (tmp_path / "BTCUSDT.dat").write_bytes(klines(BARS_OF_MONTHS.loc["2024-01"]))
     _, manifest = ingested(tmp_path / "BTCUSDT.dat", tmp_path)
     assert next(iter(manifest.tickers.values()))["rows"] == 96 * 31
+
+
+def test_a_name_that_contradicts_the_market_costs_its_ticker_alone(tmp_path: Path):
+    for name in ("BTCUSDT.P", "ETHUSDT"):
+        random_walk(50).reset_index().to_csv(tmp_path / f"{name}.csv", index=False)
+    context = make_context(tmp_path / "store", source=str(tmp_path), run="first", ingest={"market": "spot"})
+    manifest = ingest.run(context, fan_out=serially)
+    assert list(manifest.tickers) == ["local-spot:ETHUSDT"]
+    assert [failure.ticker for failure in manifest.failures] == ["local-spot:BTCUSDT.P"]
+    assert "spelt as a perpetual but its market is 'spot'" in manifest.failures[0].message
+
+
+@pytest.mark.parametrize("bar", ["1mo", "quarter", "-15m", "0m"])
+def test_a_length_that_is_none_is_refused(bar: str):
+    with pytest.raises(ValueError, match=f"bar is '{bar}'; allowed: lengths of time such as 15m"):
+        Ingest(bar=bar)

@@ -189,7 +189,7 @@ def test_after_the_marker_come_the_keys_of_that_day_and_later_ones(day: date, ot
 
 @pytest.mark.parametrize("bar", [None, "", "15min", "1M", "15M", "7m"])
 def test_intervals_that_there_are_no_files_of_are_refused(bar: str | None):
-    with pytest.raises(BulkError, match=r"ingest\.bar is .* one of 1s, 1m, 3m, 5m, 15m, 30m, 1h, .* 1w, 1mo"):
+    with pytest.raises(BulkError, match=r"ingest\.bar is .* one of 1s, 1m, 3m, 5m, 15m, 30m, 1h, .* 1w"):
         bulk.checked_interval(bar)
 
 
