@@ -76,15 +76,15 @@ class Ingest(Section):
     demo_edge: float = Field(default=1.0, ge=0)
     """Strength of what follows a planted pattern there; 1 is the documented market, at 0 nothing does."""
 
+    @property
+    def length(self) -> pd.Timedelta | None:
+        """Length of a bar, where it is set."""
+        return pd.Timedelta(seconds=_seconds(self.bar)) if self.bar else None
+
     @model_validator(mode="after")
     def _readable(self) -> "Ingest":
-        if self.bar is not None:
-            try:
-                positive = pd.Timedelta(self.bar) > pd.Timedelta(0)
-            except ValueError:
-                positive = False
-            if not positive:
-                raise ValueError(f"bar is '{self.bar}'; allowed: lengths of time such as 15m, 1h or 1d")
+        if self.bar is not None and not _seconds(self.bar):
+            raise ValueError(f"bar is '{self.bar}'; allowed: a whole number of s, m, h, d or w, as in 15m")
         unknown = sorted(set(self.columns) - set(MAPPED))
         if unknown:
             raise ValueError(f"columns names '{unknown[0]}'; allowed: {', '.join(MAPPED)}")

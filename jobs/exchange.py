@@ -93,12 +93,8 @@ def bar(client: Client, settings: Ingest) -> tuple[str, int]:
     allowed = f"{client.access.exchange} has bars of {', '.join(lengths)}"
     if not settings.bar:
         raise ExchangeError(f"ingest.bar is not set, and an exchange must be told which bars to give; {allowed}.")
-    try:
-        length = pd.Timedelta(settings.bar)
-    except ValueError:
-        raise ExchangeError(f"ingest.bar is {settings.bar!r}, which is no length of time; {allowed}.") from None
     for name, step in lengths.items():
-        if step == length / pd.Timedelta(milliseconds=1) and not name.endswith("M"):
+        if pd.Timedelta(step, "ms") == settings.length and not name.endswith("M"):
             return name, step
     raise ExchangeError(f"ingest.bar is {settings.bar!r}; {allowed}.")
 

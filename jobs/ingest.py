@@ -192,7 +192,8 @@ def produce(context: Context, item: Item, _extra: None) -> Produced:
     sound, quarantine = bars.validate(raw, bar, source=address)
     length = bar or bars.infer_bar(sound.index)
     # what is a gap to a market that closes only its sessions tell, which are known once all tickers are read
-    flagged = quality.flags(sound, None if context.config.ingest.calendar == "sessions" else bar)
+    spacing = None if context.config.ingest.calendar == "sessions" else bar
+    flagged = quality.flags(sound, spacing)
     return Produced(
         {BARS: sound, QUARANTINE: quarantine, QUALITY: flagged, FUNDING: rates},
         {
@@ -200,7 +201,7 @@ def produce(context: Context, item: Item, _extra: None) -> Produced:
             "first": str(sound.index[0]),
             "last": str(sound.index[-1]),
             "bar_seconds": length.total_seconds(),
-            "gaps": int(bars.segments(sound.index, length)[-1]),
+            "gaps": int(bars.segments(sound.index, spacing)[-1]),
             "quarantined": len(quarantine),
             "flags": quality.counts(flagged),
             **told,
@@ -210,9 +211,8 @@ def produce(context: Context, item: Item, _extra: None) -> Produced:
 
 def grid(settings: Ingest, raw: pd.DataFrame, address: str) -> pd.Timedelta | None:
     """Length that the bars of a source must keep to; None where sessions within a day shift with daylight saving."""
-    if settings.bar:
-        length = pd.Timedelta(settings.bar)
-    else:
+    length = settings.length
+    if length is None:
         length = bars.infer_bar(bars.validate(raw, None, source=address)[0].index)
     intraday = length < pd.Timedelta(days=1)
     return None if settings.calendar == "sessions" and intraday else length

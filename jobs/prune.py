@@ -22,6 +22,7 @@ from jobs.stage import Context
 from storage import layout
 from storage.entries import Entry, Unfinished
 from storage.errors import KeyMissing, StoreError
+from storage.lease import writer
 from storage.manifest import (
     Manifest,
     ProgressRecord,
@@ -148,7 +149,10 @@ def records(store: Store, run: str, entries: Mapping[str, Entry]) -> Records:
             damaged.append(key)
     walked = manifests[pipeline.STAGE].config if pipeline.STAGE in manifests else {}
     needs = {name for one in (config, walked) for name in needed(store, one)}
-    return Records(manifests, progress, checkpoints, frozenset(needs), frozenset(served(run)), tuple(damaged))
+    holder = writer(store, run) if any(key.startswith(f"{layout.leases(run)}/") for key in entries) else None
+    return Records(
+        manifests, progress, checkpoints, frozenset(needs), frozenset(served(run)), tuple(damaged), holder or ""
+    )
 
 
 def checkpoint_names(snapshot: bytes) -> frozenset[str]:

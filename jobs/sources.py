@@ -155,7 +155,7 @@ def archived(store: Store, archive: Archive, settings: Ingest) -> list[File]:
 
 def _fits(name: CandleName, settings: Ingest) -> bool:
     """Whether a file may hold what is asked for, as far as its name says."""
-    if name.kind == "mark" or (settings.bar and name.bar not in (None, pd.Timedelta(settings.bar))):
+    if name.kind == "mark" or (settings.bar and name.bar not in (None, settings.length)):
         return False
     if not name.period:
         return True

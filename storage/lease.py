@@ -297,6 +297,20 @@ def _bytes(store: Store, key: str) -> bytes | None:
         return None
 
 
+def writer(store: Store, run: str) -> str | None:
+    """Return who holds a run, in words, unless that is known to be gone; None where nobody does.
+
+    A holder on another machine counts until its lease is released, however long it has been silent: one look cannot
+    tell.
+    """
+    newest = max(_numbers(store, run), default=0)
+    data = _bytes(store, layout.lease(run, newest)) if newest else None
+    if data is None:
+        return None
+    holder = _decoded(data)
+    return None if holder is not None and (holder.released or _gone(holder)) else _told(holder)
+
+
 def _read(store: Store, key: str) -> Holder | None:
     data = _bytes(store, key)
     return None if data is None else _decoded(data)

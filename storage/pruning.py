@@ -66,6 +66,8 @@ class Records:
         Runs that it serves while it is in progress.
     damaged
         Records that cannot be read: what nobody refers to is then not known.
+    writer
+        Who holds its lease, in words; empty where nobody does.
     """
 
     manifests: Mapping[str, Manifest] = field(default_factory=dict)
@@ -74,6 +76,7 @@ class Records:
     needs: frozenset[str] = frozenset()
     reads: frozenset[str] = frozenset()
     damaged: tuple[str, ...] = ()
+    writer: str = ""
 
 
 @dataclass(frozen=True)
@@ -215,6 +218,8 @@ def _busy(
     newest = max((entry.changed for entry in entries.values()), default=None)
     if newest is None or moment - newest > rules.quiet:
         return ""
+    if records.writer:
+        return f"it is written to by {records.writer}"
     last = max(records.progress.values(), key=lambda record: record.updated, default=None)
     if last is not None and last.stopped:
         updated = datetime.datetime.fromisoformat(last.updated)

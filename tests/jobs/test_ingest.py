@@ -190,3 +190,12 @@ def test_what_is_odd_is_flagged_and_left_as_it_is(folder: Path, tmp_path: Path):
     assert not any(manifest.tickers["local-um:GOODUSDT"]["flags"].values())
     kept = read_table(context.store, context.run, BARS, "local-um:ODDUSDT")
     assert kept["volume"].tolist() == odd["volume"].tolist()
+
+
+def test_a_market_that_closes_has_no_gaps_of_a_fixed_length(folder: Path, tmp_path: Path):
+    days = random_walk(200).set_axis(pd.bdate_range("2024-01-01", periods=200, tz="UTC", name="time"))
+    days.reset_index().to_parquet(folder / "GOODUSDT.parquet")
+    _, closing = ingested(folder, tmp_path, calendar="sessions")
+    assert closing.tickers["local-um:GOODUSDT"]["gaps"] == 0
+    _, continuous = ingested(folder, tmp_path)
+    assert continuous.tickers["local-um:GOODUSDT"]["gaps"] == 39  # weekends

@@ -264,5 +264,5 @@ def test_a_name_that_contradicts_the_market_costs_its_ticker_alone(tmp_path: Pat
 
 @pytest.mark.parametrize("bar", ["1mo", "quarter", "-15m", "0m"])
 def test_a_length_that_is_none_is_refused(bar: str):
-    with pytest.raises(ValueError, match=f"bar is '{bar}'; allowed: lengths of time such as 15m"):
+    with pytest.raises(ValueError, match=f"bar is '{bar}'; allowed: a whole number of s, m, h, d or w"):
         Ingest(bar=bar)

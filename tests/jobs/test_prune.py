@@ -19,6 +19,7 @@ from jobs.runner import keep, main
 from jobs.stage import Context
 from quant.schemas import BARS, SIGNALS
 from storage import layout
+from storage.lease import held
 from storage.manifest import Manifest, list_runs, read_manifest, read_receipts, write_config, write_manifest
 from storage.pruning import Rules
 from storage.store import Store, StoreError
@@ -102,6 +103,19 @@ def test_it_shows_first_and_removes_when_asked_without_ray(
     assert pruned(context, "--prune.older_than_days", "7", "--prune.delete") == 0
     assert capsys.readouterr().out.splitlines()[1] == "there is nothing to remove"
     assert not ray.is_initialized()
+
+
+def test_a_run_that_is_written_to_stays_however_complete_it_is(
+    runs: Callable[..., Context], capsys: pytest.CaptureFixture[str]
+):
+    """As between two rounds of ``--every``."""
+    context = runs("kept-up")
+    go(context, ingest, own_signals)
+    flags = ["--prune.runs", '["kept-up"]', "--prune.delete"]
+    with held(context.store, context.run, "jobs.pipeline", lost=lambda: None):
+        assert pruned(context, *flags) == 2
+    assert f"it is written to by process {os.getpid()} on" in capsys.readouterr().err
+    assert list_runs(context.store) == ["kept-up"]
 
 
 def test_a_run_in_its_midst_loses_nothing_and_comes_to_its_end(
