@@ -4,92 +4,34 @@ Each file is one object, written after its checksum was verified. What is missin
 bucket and of the store alone, so that a run that was killed anywhere goes on where it was.
 """
 
-import hashlib
 import logging
-import math
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import date
-from functools import partial
-from typing import Any, NamedTuple, TypeVar
-from urllib.parse import quote, urlencode
+from typing import Any, TypeVar
 
 from actors.budget import Budget, shared
 from actors.fan_out import Outcome
 from actors.progress import Progress, amount
 from actors.sharding import shards
 from jobs.archive import Archive
+from jobs.bulk_symbol import Job, Wanted, fetch, look, pages
 from jobs.config import OWN_FUNDING, Ingest, RunConfig
 from jobs.stage import Context, FanOut, fan_out, reserved, stop_without_store
 from quant import bulk
-from quant.bulk import FUNDING, BulkError, File, Listed
+from quant.bulk import FUNDING, BulkError
 from storage import layout
-from storage.errors import StoreUnavailableError
-from storage.store import Store
-from storage.web import ATTEMPTS, NotThereError, RefusedError, ServiceUnavailableError, Web, checked
+from storage.web import ATTEMPTS, ServiceUnavailableError, checked
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 VENUE = "binance"
 DATA = "https://data.binance.vision"
 LISTING = "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision"
 RATE = 20.0  # requests a second, of all workers together
-THREADS = 8  # of a task: it waits for the network more than it works
-IN_MEMORY = 512 << 20  # bytes of files that a task holds at a time
-LARGEST_FILE = 1 << 30  # bytes; a month of the finest bars has a tenth of it
-VERIFIED_AT_MOST = 3  # times that a file is fetched whose checksum differs: it may just be published anew
-FIRST_DAY = date(2017, 1, 1)  # before Binance was
 LISTINGS = 3.0  # requests that it takes to list a symbol, about
 BYTES_A_SECOND = 5e6  # of a worker, about
 
 logger = logging.getLogger("assay")
-
-
-@dataclass(frozen=True)
-class Job:
-    """What the tasks share; ``have`` is what the archive holds: bytes by name, by interval and symbol."""
-
-    store: Store
-    market: str
-    intervals: tuple[str, ...]
-    since: date | None
-    until: date | None
-    data: str
-    listing: str
-    budget: Budget
-    have: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
-    attempts: int = ATTEMPTS
-
-    def web(self) -> Web:
-        """A client whose requests come out of the budget of all workers."""
-        return Web(take=self.budget.take, hold=self.budget.hold, attempts=self.attempts)
-
-    def key(self, interval: str, symbol: str, name: str) -> str:
-        """Where a file is kept."""
-        return layout.archive(_source(self.market), interval, symbol, name)
-
-
-class Wanted(NamedTuple):
-    """What a symbol lacks, by interval, and its daily files that a month replaces or will replace.
-
-    ``known`` is whether there is anything of it at all; ``strange`` counts zips whose names are of no known form.
-    """
-
-    symbol: str
-    missing: tuple[tuple[str, File], ...] = ()
-    replaced: tuple[tuple[str, File], ...] = ()
-    known: bool = True
-    strange: int = 0
-    flaw: str = ""
-
-    @property
-    def size(self) -> int:
-        """Bytes to fetch."""
-        return sum(file.size for _, file in self.missing)
 
 
 Spread = Callable[..., Iterator[Outcome[Any, Any]]]
@@ -142,32 +84,6 @@ def kept(config: RunConfig) -> Archive:
     return Archive(layout.archive(_source(market)), VENUE, market, {})
 
 
-def look(symbols: list[str], job: Job) -> list[Wanted]:
-    """What some symbols lack, by the bucket's listings; run by tasks."""
-    with job.web() as web, ThreadPoolExecutor(THREADS) as threads:
-        return list(threads.map(_unless_gone(partial(_look, web, job), _flawed), symbols))
-
-
-def fetch(some: list[Wanted], job: Job) -> list[tuple[str, str]]:
-    """Fetch what some symbols lack, and return what went wrong, by symbol; run by tasks."""
-    pieces = [(each.symbol, interval, file) for each in some for interval, file in each.missing]
-    largest = max((file.size for _, _, file in pieces), default=0)
-    count = max(1, min(THREADS, IN_MEMORY // max(1, largest)))
-    with job.web() as web, ThreadPoolExecutor(count) as threads:
-        attempt = _unless_gone(lambda piece: _fetch(web, job, *piece), lambda piece, flaw: flaw)
-        flaws = list(threads.map(attempt, pieces))
-    failed = {(*piece[:2], bulk.month(piece[2].first)) for piece, flaw in zip(pieces, flaws, strict=True) if flaw}
-    for each in some:
-        # a month takes the place of its days once it is there
-        gone = [pair for pair in each.replaced if (each.symbol, pair[0], bulk.month(pair[1].first)) not in failed]
-        job.store.delete_all([job.key(interval, each.symbol, file.name) for interval, file in gone])
-    told: dict[str, str] = {}
-    for (symbol, _, _), flaw in zip(pieces, flaws, strict=True):
-        if flaw:
-            told.setdefault(symbol, flaw)
-    return list(told.items())
-
-
 def _check(settings: Ingest) -> None:
     bulk.checked_market(settings.market)
     bulk.checked_interval(settings.bar)
@@ -188,6 +104,7 @@ def _job(context: Context, settings: Ingest, budget: Budget) -> Job:
             have[names[0], names[1]][names[2]] = entry.size
     return Job(
         store=context.store,
+        source=_source(market),
         market=market,
         intervals=(interval, *([FUNDING] if settings.funding == OWN_FUNDING and market in bulk.FUNDED else [])),
         since=settings.since,
@@ -203,14 +120,14 @@ def _job(context: Context, settings: Ingest, budget: Budget) -> Job:
 def _symbols(job: Job, settings: Ingest, flaws: dict[str, str]) -> list[str]:
     """Symbols asked for, or all that the bucket has, sorted; those that cannot be one become flaws."""
     if settings.tickers:
-        found = {name.removeprefix(f"{_source(job.market)}:") for name in settings.tickers}
+        found = {name.removeprefix(f"{job.source}:") for name in settings.tickers}
     else:
         with job.web() as web:
             prefixes = [bulk.folder(job.market, period) for period in ("monthly", "daily")]
             found = {
                 name
                 for prefix in prefixes
-                for page in _pages(web, job, prefix, delimiter="/")
+                for page in pages(web, job, prefix, delimiter="/")
                 for name in bulk.names(page.folders, prefix)
             }
         found = {name for name in found if settings.quote is None or name.endswith(settings.quote.upper())}
@@ -267,129 +184,6 @@ def _lost(outcome: Outcome[Any, Any], symbols: Sequence[str]) -> list[tuple[str,
 
 def _singles(shard: list[T]) -> list[list[T]]:
     return [[item] for item in shard]
-
-
-def _flawed(symbol: str, flaw: str) -> Wanted:
-    return Wanted(symbol, flaw=flaw)
-
-
-def _unless_gone(ask: Callable[[T], R], flawed: Callable[[T, str], R]) -> Callable[[T], R]:
-    """The function, with its errors as flaws: what is wrong with one costs no other.
-
-    Where the service fell silent for two, and for all others meanwhile, the error is raised, at once for all that
-    follow: none of them is at fault, and each would wait in its turn.
-    """
-    silent: list[ServiceUnavailableError] = []
-    answered = [-math.inf]  # when the service last did
-
-    def asked(item: T) -> R:
-        if len(silent) > 1:
-            raise silent[0]
-        began = time.monotonic()
-        try:
-            answer = ask(item)
-        except ServiceUnavailableError as error:
-            if answered[0] < began:
-                silent.append(error)
-            if len(silent) > 1:
-                raise
-            return flawed(item, str(error))
-        except StoreUnavailableError:
-            raise
-        except (ValueError, OSError) as error:
-            answer = flawed(item, str(error))
-        answered[0] = time.monotonic()
-        return answer
-
-    return asked
-
-
-def _look(web: Web, job: Job, symbol: str) -> Wanted:
-    missing: list[tuple[str, File]] = []
-    replaced: list[tuple[str, File]] = []
-    known, strange = False, 0
-    for interval in job.intervals:
-        have = job.have.get((interval, symbol), {})
-        kept, _ = bulk.files([Listed(name, size) for name, size in have.items()], "", symbol, interval)
-        found, odd = _files(web, job, symbol, interval, bulk.covered(kept))
-        taken = bulk.chosen(found, job.since, job.until, bulk.covered(kept))
-        missing += [(interval, file) for file in taken if have.get(file.name) != file.size]
-        months = bulk.covered(kept) | bulk.covered(taken)
-        replaced += [(interval, file) for file in kept if not file.monthly and bulk.month(file.first) in months]
-        known, strange = known or bool(found), strange + odd
-    return Wanted(symbol, tuple(missing), tuple(replaced), known, strange)
-
-
-def _files(web: Web, job: Job, symbol: str, interval: str, kept: set[tuple[int, int]]) -> tuple[list[File], int]:
-    """Monthly files of a symbol, and the daily ones that may be wanted beside them; how many zips are strange."""
-    prefix = bulk.folder(job.market, "monthly", interval, symbol)
-    found, strange = [], 0
-    for page in _pages(web, job, prefix):
-        some, odd = bulk.files(page.objects, prefix, symbol, interval)
-        found += some
-        strange += len(odd)
-    if interval == FUNDING:  # which there are no daily files of
-        return found, strange
-    months = bulk.covered(found) | kept
-    prefix = bulk.folder(job.market, "daily", interval, symbol)
-    after = ""
-    if job.since is not None:
-        after = bulk.marker(symbol, interval, bulk.first_uncovered(max(job.since, FIRST_DAY), months), prefix)
-    while True:
-        page = _page(web, job, prefix, after)
-        some, odd = bulk.files(page.objects, prefix, symbol, interval)
-        found += some
-        strange += len(odd)
-        last = some[-1].last if some else None
-        if not page.following or (last and job.until and last >= job.until):
-            return found, strange
-        after = page.following
-        if last and bulk.month(last) in months:  # years of days that lie in monthly files need not be listed
-            after = max(after, bulk.marker(symbol, interval, bulk.first_uncovered(last, months), prefix))
-
-
-def _pages(web: Web, job: Job, prefix: str, delimiter: str = "") -> Iterator[bulk.Page]:
-    after = ""
-    while True:
-        page = _page(web, job, prefix, after, delimiter)
-        yield page
-        if not page.following:
-            return
-        after = page.following
-
-
-def _page(web: Web, job: Job, prefix: str, after: str, delimiter: str = "") -> bulk.Page:
-    asked = {"delimiter": delimiter, "prefix": prefix, "marker": after}
-    url = f"{job.listing}?{urlencode({name: value for name, value in asked.items() if value})}"
-    try:
-        page = bulk.page(web.get(url, bulk.LARGEST_LISTING))
-    except BulkError as error:
-        raise BulkError(f"{url}: {error}.") from error
-    if page.following and page.following <= after:
-        raise BulkError(f"{url}: the listing goes on from {page.following[:200]!a}, which it has passed; try later.")
-    return page
-
-
-def _fetch(web: Web, job: Job, symbol: str, interval: str, file: File) -> str:
-    """Fetch a file, verify it and keep it; an empty text, since nothing is wrong with it."""
-    if file.size > LARGEST_FILE:
-        raise RefusedError(f"{job.data}/{file.key} has {file.size:,} bytes; allowed are {LARGEST_FILE:,}.")
-    url = f"{job.data}/{quote(file.key)}"
-    for _ in range(VERIFIED_AT_MOST):
-        try:
-            stated = web.get(url + bulk.CHECKSUM, bulk.LARGEST_CHECKSUM)
-        except NotThereError as error:
-            raise NotThereError(f"{url} has no checksum beside it, so that it cannot be verified: {error}") from error
-        digest = bulk.digest(stated, file.name)
-        data = web.get(url, file.size)
-        found = hashlib.sha256(data).hexdigest()
-        if found == digest:
-            job.store.write(job.key(interval, symbol, file.name), data)
-            return ""
-    raise BulkError(
-        f"{url} has the checksum {found}, fetched {VERIFIED_AT_MOST} times, where {digest} is stated beside it; it is "
-        f"{'a web page' if data.lstrip()[:1] == b'<' else 'damaged there, or on its way'}. Run again later."
-    )
 
 
 def _unknown(symbol: str, job: Job) -> str:

@@ -45,7 +45,7 @@ from storage.store import Store, open_store
 
 # Modules of this folder that are no jobs of their own.
 SHARED = {
-    *("__main__", "archive", "bulk", "compiled", "config", "dataset", "estimate", "every"),
+    *("__main__", "archive", "bulk", "bulk_symbol", "compiled", "config", "dataset", "estimate", "every"),
     *("exchange", "exchange_chunks", "exchange_client", "exchange_http", "exchange_symbol", "exchange_universe"),
     *("exports", "flags", "gather", "market", "own_signals", "parquet_markets", "passing"),
     *("pattern_fit", "pattern_outcomes", "pattern_page", "pattern_seed", "pattern_signals"),
