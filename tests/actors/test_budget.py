@@ -1,3 +1,5 @@
+"""Whoever is granted something notes it later, never earlier: all that is asserted is when it cannot have been yet."""
+
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,38 +13,33 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
 
 
 def test_all_workers_together_keep_to_the_rate() -> None:
+    began = time.monotonic()
     with shared("requests", rate=20, burst=5) as budget:
-        began = time.monotonic()
-        taken = sorted(
-            moment
-            for outcome in fan_out(work.take_times, [5, 5, 5, 5], name="takers", shared=budget)
-            for moment in outcome.value
-        )
-    # 5 at once, then one every 50 ms, whoever takes it: in no stretch more than the rate and the burst allow
+        outcomes = list(fan_out(work.take_times, [5, 5, 5, 5], name="takers", shared=budget))
+    taken = sorted(moment - began for outcome in outcomes for moment in outcome.value)
+    # 5 at once, then one every 50 ms, whoever takes it
+    assert all(moment >= (number - 5) / 20 for number, moment in enumerate(taken, start=1))
     assert len(taken) == 20
-    assert all(taken[last] - taken[first] >= (last - first - 5) / 20 - 0.1 for first in range(20) for last in range(20))
-    assert time.monotonic() - began >= 15 / 20
 
 
 def test_a_hold_stops_everybody_and_leaves_no_crowd_behind_it() -> None:
     with shared("requests", rate=20, burst=1) as budget, ThreadPoolExecutor(3) as threads:
         budget.take()
+        began = time.monotonic()
         budget.hold(0.5)
         budget.hold(0.1)  # a shorter one later does not shorten it
-        began = time.monotonic()
         ended = sorted(threads.map(lambda _: budget.take() or time.monotonic() - began, range(3)))
-    assert ended[0] >= 0.45
-    assert ended[2] - ended[0] >= 0.08
+    assert all(moment >= 0.5 + number / 20 for number, moment in enumerate(ended))
 
 
 def test_what_weighs_more_than_the_burst_waits_for_a_full_rest_and_delays_what_follows() -> None:
     with shared("requests", rate=20, burst=2) as budget:
-        budget.take(0)  # it has started
         began = time.monotonic()
-        budget.take(10)  # at once, after the rest before
-        assert time.monotonic() - began < 0.4
+        budget.take(2)
+        budget.take(10)
+        assert time.monotonic() - began >= 0.1
         budget.take()
-        assert time.monotonic() - began >= 0.4
+        assert time.monotonic() - began >= 0.1 + 0.45
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(0, 1), (1, 0), (-1, 1)])
