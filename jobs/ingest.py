@@ -88,13 +88,18 @@ def fetched(context: Context, fan_out: FanOut) -> Archive:
     return service.kept(context.config) if context.planned else service.update(context, fan_out)
 
 
-def tell(manifest: Manifest) -> None:
-    """Log what was assumed while reading, each once with the tickers that it holds for."""
+def assumed(manifest: Manifest) -> list[tuple[str, list[str]]]:
+    """What was assumed while reading, with the tickers that it holds for; what holds for most comes first."""
     noted: dict[str, list[str]] = defaultdict(list)
     for ticker, info in manifest.tickers.items():
         for note in info.get("notes", ()):
             noted[note].append(ticker)
-    shown = sorted(noted.items(), key=lambda each: (-len(each[1]), each[0]))
+    return sorted(noted.items(), key=lambda each: (-len(each[1]), each[0]))
+
+
+def tell(manifest: Manifest) -> None:
+    """Log what was assumed while reading, each once with the tickers that it holds for."""
+    shown = assumed(manifest)
     for note, those in shown[:NOTES_SHOWN]:
         logger.warning("ingest: %s (%s%s)", note, those[0], f" and {len(those) - 1} more" * (len(those) > 1))
     if len(shown) > NOTES_SHOWN:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from jobs import market, pattern_page
 from jobs.flags import flags
+from jobs.ingest import assumed
 from jobs.gather import gather
 from jobs.shortlist import metrics_frame, trials_frame
 from jobs.stage import Context, FanOut, fan_out, require
@@ -92,6 +93,7 @@ def content(context: Context, pipeline: Manifest, fan_out: FanOut) -> ReportCont
         else None,
         quality=quality,
         reasons=reasons(context, ingested, fan_out),
+        assumed=dict(assumed(ingested)),
         flags=flags_of(context, report_quality.worst(quality), fan_out),
         planted=frozenset(ingested.details["planted"]) if "planted" in ingested.details else None,
     )

@@ -5,7 +5,7 @@ policy forbids the browser to fetch anything or to run any other script. Text fr
 config) is escaped by the template or embedded as JSON that cannot end its own element.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -137,6 +137,8 @@ class ReportContent:
         (``quant.quality.KINDS``), which may be missing.
     reasons
         Why rows were set aside: a row a reason with reason, rows, tickers; None where none was.
+    assumed
+        What was assumed while reading, a sentence each → the tickers that it holds for.
     flags
         Ticker → ``schemas.QUALITY`` of those with the most (``quant.report_quality.worst``), which are drawn.
     planted
@@ -171,6 +173,7 @@ class ReportContent:
     tuning: pd.DataFrame | None = None
     quality: pd.DataFrame | None = None
     reasons: pd.DataFrame | None = None
+    assumed: Mapping[str, Sequence[str]] = field(default_factory=dict)
     flags: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     planted: frozenset[str] | None = None
     patterns: PatternContent | None = None
@@ -359,7 +362,9 @@ def _of(frame: pd.DataFrame, table: pd.DataFrame) -> list[dict[Hashable, Any]]:
 def _quality(content: ReportContent, quality: pd.DataFrame, detailed: int) -> dict[str, Any]:
     """The section of the data."""
     unread = int((content.failures["stage"] == "ingest").sum())
-    return report_quality.section(quality, _reasons(content), content.flags, content.parts, unread, detailed)
+    return report_quality.section(
+        quality, _reasons(content), content.flags, content.parts, unread, detailed, content.assumed
+    )
 
 
 def _reasons(content: ReportContent) -> pd.DataFrame:

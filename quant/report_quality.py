@@ -1,6 +1,6 @@
 """The data as the report shows it: what was read, what was set aside and why, what is odd, and when."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,6 +66,7 @@ def section(
     parts: Mapping[str, tuple[pd.Timestamp, pd.Timestamp]],
     unread: int,
     detailed: int,
+    assumed: Mapping[str, Sequence[str]],
 ) -> dict[str, Any]:
     """What the section of the data shows.
 
@@ -84,6 +85,8 @@ def section(
         Tickers that could not be read.
     detailed
         Tickers in the table of all.
+    assumed
+        What was assumed while reading → the tickers that it holds for.
     """
     counted = _counted(quality)
     odd = counted[list(KINDS)].sum()
@@ -113,6 +116,10 @@ def section(
                 "share": odd[name] / odd.max(),
             }
             for name in sorted(kinds, key=lambda name: -odd[name])
+        ],
+        "assumed": [
+            {"note": note[:1].upper() + note[1:], "tickers": words.count(len(tickers)), "example": tickers[0]}
+            for note, tickers in assumed.items()
         ],
         "worst": _worst(counted, kinds),
         "picture": picture(quality, flags, parts) if totals["quarantined"] + int(odd.sum()) else None,

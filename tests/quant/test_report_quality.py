@@ -38,7 +38,7 @@ def flags(*rows: tuple[str, float, float]) -> pd.DataFrame:
 
 def shown(quality: pd.DataFrame, reasons: pd.DataFrame = NONE, unread: int = 0, **some: pd.DataFrame) -> dict[str, Any]:
     named = {f"local-um:{name}": frame for name, frame in some.items()}
-    return section(quality, reasons, named, {}, unread, 500)
+    return section(quality, reasons, named, {}, unread, 500, {})
 
 
 def covered(path: str) -> list[int]:
@@ -172,3 +172,12 @@ def test_frames_that_do_not_fit_are_refused(content: ReportContent) -> None:
     ):
         with pytest.raises(ReportError, match=re.escape(complaint)):
             render(dataclasses.replace(content, **change))
+
+
+def test_what_was_assumed_is_told_with_its_tickers():
+    content = report_content(tickers=9, assumed={"times have no zone and were read as UTC": ["<b>AAA", "BBB"]})
+    page = render(content)
+    assert "Assumed while reading" in page
+    assert "Times have no zone and were read as UTC</th><td>2</td>" in page
+    assert "&lt;b&gt;AAA" in page
+    assert "Assumed while reading" not in render(report_content(tickers=9))
