@@ -14,8 +14,8 @@ import pandas as pd
 
 from jobs import market, pattern_page
 from jobs.flags import flags
-from jobs.ingest import assumed
 from jobs.gather import gather
+from jobs.ingest import assumed
 from jobs.shortlist import metrics_frame, trials_frame
 from jobs.stage import Context, FanOut, fan_out, require
 from quant import report_quality
