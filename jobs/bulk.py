@@ -7,6 +7,7 @@ bucket and of the store alone, so that a run that was killed anywhere goes on wh
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 from actors.budget import Budget, shared
@@ -37,10 +38,15 @@ logger = logging.getLogger("assay")
 Spread = Callable[..., Iterator[Outcome[Any, Any]]]
 
 
-def update(context: Context, fan_out: FanOut = fan_out) -> Archive:
+def update(context: Context, fan_out: FanOut = fan_out, budget: Budget | None = None) -> Archive:
     """Bring the archive of Binance's bulk data up to date, and return it with what could not be.
 
     Symbols that are traded no more are fetched like all others.
+
+    Parameters
+    ----------
+    budget
+        Of a caller who updates again and again; None: one for this time.
 
     Raises
     ------
@@ -54,7 +60,7 @@ def update(context: Context, fan_out: FanOut = fan_out) -> Archive:
     settings = context.config.ingest
     _check(settings)
     rate = settings.rate or RATE
-    with shared("bulk", rate) as budget:
+    with nullcontext(budget) if budget else shared("bulk", rate) as budget:
         job = _job(context, settings, budget)
         flaws: dict[str, str] = {}
         symbols = _symbols(job, settings, flaws)

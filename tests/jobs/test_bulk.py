@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from actors.budget import Budget, shared
 from actors.connect import connect
+from actors.fan_out import fan_out
 from jobs import bulk
 from jobs.archive import Archive
 from quant.bulk import BulkError
@@ -52,8 +54,14 @@ def days(first: str, count: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    with connect("local", 2):
+    """A Ray with two workers, and a rate that holds nobody up: to start one takes longer than most updates."""
+    with connect("local", 2), shared("tests", 2_000) as budget:
+        _budget.append(budget)
         yield
+        _budget.clear()
+
+
+_budget: list[Budget] = []
 
 
 @pytest.fixture
@@ -69,9 +77,9 @@ def bucket(cluster: None) -> Iterator[Bucket]:
 
 
 def updated(bucket: Bucket, store: Path, spread: Any = None, **ingest: Any) -> Archive:
-    settings = {"bar": "15m", "endpoint": bucket.url, "rate": 1000.0, **ingest}
+    settings = {"bar": "15m", "endpoint": bucket.url, **ingest}
     context = make_context(store, source="binance", ingest=settings)
-    return bulk.update(context, spread) if spread else bulk.update(context)
+    return bulk.update(context, spread or fan_out, None if "rate" in ingest else _budget[0])
 
 
 def kept(store: Path) -> dict[str, str]:
@@ -243,8 +251,9 @@ def test_a_hold_of_one_worker_holds_all(bucket: Bucket, tmp_path: Path):
     bucket.faults[f"{MONTHLY}/BTCUSDT/15m/BTCUSDT-15m-2022-01.zip"] = [Fault(429, (("Retry-After", "1"),))]
     updated(bucket, tmp_path, tickers=["BTCUSDT", "ETHUSDT"], rate=20.0)
     refused = next(each.at for each in bucket.asked if each.key.endswith("BTCUSDT-15m-2022-01.zip"))
-    later = [each for each in bucket.asked if each.at > refused + 0.25]  # what was under way until the hold was known
-    assert min(each.at for each in later) >= refused + 0.95
+    # what is under way when the hold becomes known still comes; without one it would be fourteen and more
+    assert sum(refused + 0.25 < each.at < refused + 0.95 for each in bucket.asked) <= 3
+    later = [each for each in bucket.asked if each.at >= refused + 0.95]
     assert {each.key.split("/")[5] for each in later} == {"BTCUSDT", "ETHUSDT"}
 
 
@@ -303,7 +312,7 @@ def test_what_is_to_come_is_said_before_it_comes(bucket: Bucket, tmp_path: Path,
         updated(bucket, tmp_path)
     told = next(line for line in caplog.messages if "to fetch" in line)
     assert told.startswith("bulk: 17 files (")
-    assert "of 3 symbols to fetch, at 1000 requests a second at most; of 0 nothing is missing" in told
+    assert "of 3 symbols to fetch, at 20 requests a second at most; of 0 nothing is missing" in told
 
 
 @pytest.mark.parametrize(
