@@ -43,6 +43,9 @@ SHARED = {
     *(
         "__main__",
         "archive",
+        "audit_market",
+        "audit_run",
+        "audit_signals",
         "bulk",
         "compiled",
         "config",
@@ -166,15 +169,15 @@ def execute(job: ModuleType, config: RunConfig) -> int:
         open_store(url)  # refuses credentials before the configuration is printed
     logger.info("configuration: %s", config.model_dump_json(by_alias=True, exclude_defaults=True))
     if hasattr(job, "look"):
-        job.look(Context(config, store))
-        return 0
+        return int(job.look(Context(config, store)) or 0)
     # before anything else of the run, so that what it needs and how far it is can be told from the store alone
     write_config(store, config.run, config.model_dump(mode="json", by_alias=True))
     # a trial that is stopped leaves ranks of its own behind, which Ray finds by way of its dashboard alone
     with connect(config.address, config.workers, dashboard=config.tune.workers > 1) as cluster:
         context = Context(config, store, workers=max(1, int(cluster.most_cpus)))
         with told(partial(keep, context)), of_run(config.run):
-            failures = job.run(context).failures
+            manifest = job.run(context)
+            failures = manifest.failures
     for row in failures[:10]:
         print(f"failed: {row.ticker} in {row.stage}: {row.error}: {row.message}", file=sys.stderr)
     if len(failures) > 10:
@@ -186,7 +189,7 @@ def execute(job: ModuleType, config: RunConfig) -> int:
             file=sys.stderr,
         )
         return FAILED
-    return 0
+    return int(job.code(manifest)) if hasattr(job, "code") else 0
 
 
 def keep(context: Context, snapshot: Snapshot) -> None:
