@@ -61,8 +61,6 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
         settings={
             **context.config.audit.model_dump(exclude={"gate"}),
             "tickers": chosen,
-            "funding": context.config.ingest.funding,
-            "slippage": context.config.costs.slippage,
             # tables that another library made are looked at anew
             "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
         },
@@ -178,9 +176,10 @@ def of_ticker(context: Context, item: Item, task: Task) -> Iterator[Finding]:
         yield from audit_signals.own(context, made, bars, tables[SIGNALS], task.others, ticker)
     if tables[TRADES] is not None and made.judge is not None:
         signal = tables[SIGNALS]["signal"] if tables[SIGNALS] is not None else pd.Series(dtype="int8")
-        yield audit_trades.fills(tables[TRADES], bars, signal, made.judge, slippage=context.config.costs.slippage)
-        charged = context.config.ingest.funding is not None
-        yield audit_trades.funding(ticker, tables[TRADES], charged=charged, missing=made.funding_missing.get(ticker, 0))
+        yield audit_trades.fills(tables[TRADES], bars, signal, made.judge, slippage=made.slippage)
+        yield audit_trades.funding(
+            ticker, tables[TRADES], charged=made.funding, missing=made.funding_missing.get(ticker, 0)
+        )
     else:
         yield not_applicable("fills", "the run has no trades yet")
         yield not_applicable("funding", "the run has no trades yet")
@@ -193,7 +192,7 @@ def cut_off(
     settings, name = context.config.audit, str(made.feature_set)
     compute = partial(features.compute, feature_set=name)
     seed = audit.seed_of(settings.seed, ticker, "cuts")
-    borders = [(part.start, part.end) for part in made.parts]
+    borders = [(part.start, part.end) for part in made.stretches]
     cuts = audit.cuts(bars, borders, settings.cuts, features.warm_up(name), seed)
     stored, signals = tables[FEATURES], tables[SIGNALS]
     decide = audit_signals.decider(context, made, ticker) if signals is not None else None

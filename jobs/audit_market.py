@@ -36,10 +36,10 @@ def scaler(context: Context, made: Used) -> Finding:
     """Whether the run's scaler saw rows of the fit part alone."""
     if made.kind == "patterns" and "pattern_fit" in made.stages:
         return landmarks(context, made)
-    if context.config.model:
+    if made.kind == "own model":
         return not_applicable("scaler", "the scaler is one's own: on which rows it was fitted is not known here")
-    if context.config.rejudge:
-        return not_applicable("scaler", f"the scaler is that of run '{context.config.rejudge}': audit that run")
+    if made.adopted:
+        return not_applicable("scaler", "the scaler is that of the run that is judged again: audit that one")
     if "train" not in made.stages:
         return not_applicable("scaler", "no model is trained")
     card = require(context, "train").details

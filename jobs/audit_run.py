@@ -1,4 +1,4 @@
-"""What a run was made with, as its manifests tell: the audit holds its tables against that."""
+"""What a run was made with, as its manifests tell: the audit holds its tables against that, whatever the flags say."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,16 @@ READ = (
     *("search", "backtest", "shortlist"),
 )
 """Stages that the audit reads, as far as they are there."""
+# stages that may be left in a run by another configuration, by what its signals are from
+FOREIGN = {
+    "signals": {"features", "labels", "train", "pattern_fit", "patterns", "pattern_outcomes"},
+    "rule": {"labels", "train", "pattern_fit", "patterns", "pattern_outcomes"},
+    "patterns": {"labels", "train"},
+    "own model": {"labels", "train", "pattern_fit", "patterns", "pattern_outcomes"},
+    "model": {"pattern_fit", "patterns", "pattern_outcomes"},
+}
+# what the settings of the stage that made the signals hold, by what they are from
+TOLD_BY = {"rule": "rule", "content": "signals", "sides": "patterns"}
 
 
 @dataclass(frozen=True)
@@ -24,30 +34,40 @@ class Used:
     ----------
     stages
         Those that are complete.
+    kind
+        What the signals are from: model, own model, rule, patterns or signals.
+    parts
+        Parts of the calendar in order, as the stages say that they used them: what was learned from, chosen on, judged.
+    stretches
+        All parts that the run knows.
     feature_set, labels
         None where the run uses none.
-    kind
-        What the signals are from: model, rule, patterns or signals.
-    parts
-        In the order of use, as the stages say that they used them.
     judge
         What the trades lie in; None where nothing was traded.
     learned
         Tickers that the scaler and the model learned from.
+    adopted
+        Whether the model is that of an earlier run.
     predict
         Settings of the stage that made the signals.
+    funding
+        Whether it is charged; and how many payments of each ticker have no rate.
     """
 
     stages: tuple[str, ...]
     kind: str
     calendar: market.Calendar
     parts: tuple[Part, ...]
+    stretches: tuple[Part, ...]
     feature_set: str | None = None
     labels: Labels | None = None
     judge: Part | None = None
     learned: tuple[str, ...] = ()
+    adopted: bool = False
     shortlisted: tuple[str, ...] = ()
     predict: dict[str, Any] = field(default_factory=dict)
+    slippage: float = 0.0
+    funding: bool = False
     funding_missing: dict[str, int] = field(default_factory=dict)
 
 
@@ -60,61 +80,53 @@ def used(context: Context) -> Used:
         If the run has no bars.
     """
     ingested = market.of(context)
-    config = context.config
-    kind = {"signals": "signals", "rule": "rule", "patterns.trade": "patterns"}.get(
-        (*config.given, "model")[0], "model"
-    )
-    # stages of another path may be left in the run from another configuration
-    foreign = {
-        "signals": {"features", "labels", "train", "pattern_fit", "patterns", "pattern_outcomes"},
-        "rule": {"labels", "train", "pattern_fit", "patterns", "pattern_outcomes"},
-        "patterns": {"labels", "train"},
-        "model": {"pattern_fit", "patterns", "pattern_outcomes"} | ({"labels", "train"} if config.model else set()),
-    }[kind]
-    found = {
-        name: manifest
-        for name in READ
-        if name not in foreign and (manifest := read_manifest(context.store, context.run, name))
-    }
+    there = {name: manifest for name in READ if (manifest := read_manifest(context.store, context.run, name))}
+    kind = _kind(context, there.get("predict"))
+    found = {name: manifest for name, manifest in there.items() if name not in FOREIGN[kind]}
     settings = {name: manifest.config for name, manifest in found.items()}
-    labelled = settings.get("labels")
-    trained = found["train"].details if "train" in found else {}
-    backtested = settings.get("backtest", {}).get("part")
+    labelled, asked = settings.get("labels"), settings.get("backtest", {})
+    known = _known(settings)
+    every = known if {"choose", "judge"} <= set(known) else market.parts(context, ingested)
+    # rules and signals of one's own learn nothing in the run
+    learning = kind in ("model", "patterns") and "adopted" not in settings.get("train", {})
+    names = [name for name in every if learning or name in ("choose", "judge")]
     return Used(
         stages=tuple(found),
         kind=kind,
         calendar=market.calendar(context, ingested),
-        parts=_parts(context, ingested, settings),
+        parts=tuple(every[name] for name in names),
+        stretches=tuple(every.values()),
         feature_set=settings.get("features", {}).get("set"),
         labels=Labels(**{name: labelled[name] for name in Labels.model_fields}) if labelled else None,
-        judge=_part("judge", backtested) if backtested else None,
-        learned=tuple(trained.get("tickers", ())),
+        judge=every["judge"] if "part" in asked else None,
+        learned=tuple(found["train"].details.get("tickers", ())) if "train" in found else (),
+        adopted="adopted" in settings.get("train", {}),
         shortlisted=tuple(found["shortlist"].details.get("shortlisted", ())) if "shortlist" in found else (),
         predict=settings.get("predict", {}),
+        slippage=float(asked.get("costs", {}).get("slippage", 0.0)),
+        funding=ingested.config.get("funding") is not None,
         funding_missing=_funding_missing(found.get("backtest")),
     )
 
 
-def _parts(context: Context, ingested: Manifest, settings: dict[str, dict[str, Any]]) -> tuple[Part, ...]:
-    """The parts that the stages used, each as the stage says that it rests on it."""
-    parts = market.parts(context, ingested)
-    named = {
-        name: settings.get(stage, {}).get("parts", {}) for stage, name in (("train", "fit"), ("train", "validate"))
-    }
-    for name, given in named.items():
-        if name in given:
-            parts[name] = _part(name, given[name])
+def _kind(context: Context, predicted: Manifest | None) -> str:
+    """What the signals are from: by the stage that made them, or by the configuration where none has yet."""
+    if predicted is not None:
+        told = next((kind for setting, kind in TOLD_BY.items() if setting in predicted.config), None)
+        return told or ("own model" if predicted.config.get("files") else "model")
+    given = {"model": "own model", "patterns.trade": "patterns"}
+    return next((given.get(name, name) for name in context.config.given), "model")
+
+
+def _known(settings: dict[str, dict[str, Any]]) -> dict[str, Part]:
+    """The parts of the calendar in order, each as the stage that rests on it says; fewer where few are done."""
+    given: dict[str, list[str]] = {**settings.get("predict", {}).get("parts", {})}
+    given |= settings.get("train", {}).get("parts", {})
     for name, stage in (("choose", "search"), ("judge", "backtest")):
-        if given := settings.get(stage, {}).get("part"):
-            parts[name] = _part(name, given)
-    # signals of one's own and rules learn nothing in the run
-    order = ("choose", "judge") if "train" not in settings and "pattern_fit" not in settings else tuple(parts)
-    return tuple(parts[name] for name in order if name in parts)
-
-
-def _part(name: str, given: list[str]) -> Part:
-    start, end = (utc(instant) for instant in given)
-    return Part(name, start, end)
+        if part := settings.get(stage, {}).get("part"):
+            given[name] = part
+    order = [name for name in ("fit", "validate", "choose", "judge") if name in given]
+    return {name: Part(name, utc(given[name][0]), utc(given[name][1])) for name in order}
 
 
 def _funding_missing(backtested: Manifest | None) -> dict[str, int]:

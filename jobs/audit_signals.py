@@ -1,6 +1,7 @@
 """Signals made again from features that end at a cut: by the run's model, rule or clusters, as they are."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -41,15 +42,15 @@ def decider(context: Context, made: Used, ticker: str) -> Decide | None:
         return partial(
             by_patterns, made, pattern_fit.read_model(context), {int(one): SIGNAL[side] for one, side in sides.items()}
         )
-    if made.kind == "model" and "predict" in made.stages:
-        return partial(by_model, context, made, *loaded(context))
+    if made.kind in ("model", "own model") and "predict" in made.stages:
+        return partial(by_model, context, made, *loaded(context, made))
     return None
 
 
-def loaded(context: Context) -> tuple[Any, Scaler, int]:
+def loaded(context: Context, made: Used) -> tuple[Any, Scaler, int]:
     """The model and the scaler that the run's signals are from, and the bars of a window."""
     network.configure(context.config.train.threads)
-    files = predict.own_files(context) or _files(context)
+    files = _files(context, made)
     (source, content), (_, scaler) = files.items()
     model = network.load(content, source=source)
     return model, Scaler.from_json(scaler.decode()), network.window_of(model, source)[0]
@@ -128,7 +129,7 @@ def by_patterns(
 def windows(context: Context, made: Used, ticker: str, tables: dict[Any, pd.DataFrame | None]) -> Iterator[Finding]:
     """Whether any window that the run decided on spans a gap."""
     features, signals = tables[FEATURES], tables[SIGNALS]
-    if features is None or signals is None or made.kind not in ("model", "patterns"):
+    if features is None or signals is None or made.kind not in ("model", "own model", "patterns"):
         yield not_applicable("gaps", "the signals are not from windows")
         return
     index = pd.DatetimeIndex(features.index)
@@ -140,7 +141,7 @@ def windows(context: Context, made: Used, ticker: str, tables: dict[Any, pd.Data
         used, steps = index.isin(times), context.config.patterns.length
     else:
         used = index.isin(signals.index[signals["probability_long"].notna()])
-        steps = int(require(context, "train").details["steps"]) if "train" in made.stages else loaded(context)[2]
+        steps = int(require(context, "train").details["steps"]) if "train" in made.stages else loaded(context, made)[2]
     complete = ~np.isnan(features.to_numpy(np.float32)).any(axis=1)
     yield audit_signals.across_gaps(_places(index, made.calendar), complete, used, steps, index)
 
@@ -163,7 +164,10 @@ def own(
     yield audit_signals.knows_another(signals["signal"], bars, known, block=context.config.placebo.block, seed=seed)
 
 
-def _files(context: Context) -> dict[str, bytes]:
+def _files(context: Context, made: Used) -> dict[str, bytes]:
+    if urls := sorted(made.predict["files"], key=lambda url: not url.endswith(".keras")):
+        config = context.config.model_copy(update={"model": urls[0], "scaler": urls[1]})
+        return predict.own_files(replace(context, config=config))
     folder = partial(layout.model, context.run, str(require(context, "train").details["architecture"]))
     return {context.store.address(folder(name)): context.store.read(folder(name)) for name in (MODEL, SCALER)}
 
