@@ -29,7 +29,7 @@ from storage.errors import KeyMissing
 from storage.manifest import Manifest
 from storage.tables import read_table
 
-STAGE = Stage("audit", 1, ("ingest",), (AUDIT,))
+STAGE = Stage("audit", 1, ("ingest", "predict", "backtest"), (AUDIT,))
 LIBRARIES = ("numpy", "pandas", "numba", "TA-Lib")
 
 
@@ -75,18 +75,18 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
 def stage(config: RunConfig) -> Stage:
     """The stage with its cost: the features of a ticker about as often as half of the cuts, and a look at the rest."""
     columns = len(features.columns(config.features.set))
-    again = 0.0 if config.signals else 4.2e-8 * columns * (config.audit.cuts / 2 + 1)
+    again = 0.0 if config.signals else 3e-8 * columns * (config.audit.cuts / 2 + 1)
     return replace(
         STAGE,
         rate=Rate(
-            ticker=2.0,
-            row=1e-6 + again,
+            ticker=0.2 if config.given else 1.2,  # a network takes a second to load
+            row=2e-6 + again,
             requests=8,
             read_row=50 + 4.4 * columns,
             written=4_000,
             memory=6e8 if config.given else 2.9e9,
             memory_row=400 + 50 * columns,
-            start=5.0,
+            start=1.0 if config.given else 10.0,
         ),
     )
 

@@ -48,6 +48,8 @@ class Used:
         Tickers that the scaler and the model learned from.
     adopted
         Whether the model is that of an earlier run.
+    coarse
+        Whether the model was applied on a GPU or in 16 bits.
     predict
         Settings of the stage that made the signals.
     funding
@@ -64,6 +66,7 @@ class Used:
     judge: Part | None = None
     learned: tuple[str, ...] = ()
     adopted: bool = False
+    coarse: bool = False
     shortlisted: tuple[str, ...] = ()
     predict: dict[str, Any] = field(default_factory=dict)
     slippage: float = 0.0
@@ -101,6 +104,7 @@ def used(context: Context) -> Used:
         judge=every["judge"] if "part" in asked else None,
         learned=tuple(found["train"].details.get("tickers", ())) if "train" in found else (),
         adopted="adopted" in settings.get("train", {}),
+        coarse=_coarse(settings.get("train", {})) or context.config.train.gpu,
         shortlisted=tuple(found["shortlist"].details.get("shortlisted", ())) if "shortlist" in found else (),
         predict=settings.get("predict", {}),
         slippage=float(asked.get("costs", {}).get("slippage", 0.0)),
@@ -127,6 +131,10 @@ def _known(settings: dict[str, dict[str, Any]]) -> dict[str, Part]:
             given[name] = part
     order = [name for name in ("fit", "validate", "choose", "judge") if name in given]
     return {name: Part(name, utc(given[name][0]), utc(given[name][1])) for name in order}
+
+
+def _coarse(trained: dict[str, Any]) -> bool:
+    return bool(trained.get("gpu")) or trained.get("precision", "float32") != "float32"
 
 
 def _funding_missing(backtested: Manifest | None) -> dict[str, int]:

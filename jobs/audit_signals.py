@@ -89,8 +89,9 @@ def by_model(
         index=features.index[chosen],
     )
     # a probability right at the threshold may fall on either side of it
-    near = np.abs(probabilities[chosen, 1:].max(axis=1) - threshold) <= audit_signals.TOLERANCE
-    yield audit_signals.compared(stored, again[~near], cut)
+    tolerance = audit_signals.COARSE if made.coarse else audit_signals.TOLERANCE
+    near = np.abs(probabilities[chosen, 1:].max(axis=1) - threshold) <= tolerance
+    yield audit_signals.compared(stored, again[~near], cut, tolerance)
 
 
 def by_rule(
@@ -141,7 +142,8 @@ def windows(context: Context, made: Used, ticker: str, tables: dict[Any, pd.Data
         used, steps = index.isin(times), context.config.patterns.length
     else:
         used = index.isin(signals.index[signals["probability_long"].notna()])
-        steps = int(require(context, "train").details["steps"]) if "train" in made.stages else loaded(context, made)[2]
+        columns, steps = _window(context, made)
+        features = features[columns]
     complete = ~np.isnan(features.to_numpy(np.float32)).any(axis=1)
     yield audit_signals.across_gaps(_places(index, made.calendar), complete, used, steps, index)
 
@@ -162,6 +164,15 @@ def own(
             known[other] = prices["close"] / prices["open"] - 1
     seed = context.config.audit.seed
     yield audit_signals.knows_another(signals["signal"], bars, known, block=context.config.placebo.block, seed=seed)
+
+
+def _window(context: Context, made: Used) -> tuple[list[str], int]:
+    """Features that the model sees, and the bars of its windows."""
+    if made.kind == "model":
+        card = require(context, "train").details
+        return list(card["features"]["columns"]), int(card["steps"])
+    _, scaler, steps = loaded(context, made)
+    return list(scaler.columns), steps
 
 
 def _files(context: Context, made: Used) -> dict[str, bytes]:

@@ -12,6 +12,8 @@ from quant.placebo import shuffled_signal
 
 TOLERANCE = 1e-4
 """Difference of probabilities that batches and threads explain."""
+COARSE = 5e-3
+"""The same where a GPU or 16-bit arithmetic was at work."""
 ALARM = 1e-6
 """Probability that an honest signal at a threshold's border is warned of, a test."""
 HONEST = 0.6
@@ -32,7 +34,7 @@ SHUFFLES = 40
 Codes = npt.NDArray[np.int8]
 
 
-def compared(stored: pd.DataFrame, again: pd.DataFrame, cut: pd.Timestamp) -> Finding:
+def compared(stored: pd.DataFrame, again: pd.DataFrame, cut: pd.Timestamp, tolerance: float = TOLERANCE) -> Finding:
     """Compare the signals of a run with those of features that end at a cut.
 
     Parameters
@@ -43,6 +45,8 @@ def compared(stored: pd.DataFrame, again: pd.DataFrame, cut: pd.Timestamp) -> Fi
         The same columns for some bars before the cut; probabilities are null where nothing has any.
     cut
         First bar that was left out.
+    tolerance
+        Difference of probabilities that is none.
     """
     rows = stored.index.intersection(again.index)
     mine, theirs = again.loc[rows], stored.loc[rows]
@@ -53,12 +57,12 @@ def compared(stored: pd.DataFrame, again: pd.DataFrame, cut: pd.Timestamp) -> Fi
     for column in ("probability_long", "probability_short"):
         one, other = (table[column].to_numpy(np.float64) for table in (theirs, mine))
         apart = np.abs(one - other)
-        wrong = ~((apart <= TOLERANCE) | (np.isnan(one) & np.isnan(other)))
+        wrong = ~((apart <= tolerance) | (np.isnan(one) & np.isnan(other)))
         if wrong.any():
             effect = float(np.max(np.where(np.isfinite(apart), apart, 1.0)[wrong]))
             return _changed(rows[wrong], len(rows), cut, column, effect, "probability")
     # where both sides are alike to rounding, either decision is right
-    unsure = np.abs((mine["probability_long"] - mine["probability_short"]).to_numpy(np.float64)) <= TOLERANCE
+    unsure = np.abs((mine["probability_long"] - mine["probability_short"]).to_numpy(np.float64)) <= tolerance
     wrong = (theirs["signal"].to_numpy() != mine["signal"].to_numpy()) & ~unsure
     if wrong.any():
         return _changed(rows[wrong], len(rows), cut, "signal", float(wrong.sum()), "signals")

@@ -34,6 +34,7 @@ SETTINGS: dict[str, Any] = {
     "labels": {"take": 0.006, "ratio": 1.5, "horizon": 3},
     "train": {"steps": 6, "filters": 2, "dense": 4, "epochs": 1, "architecture": "cnn", "threads": 1},
     "predict": {"threshold": 0.36},
+    "audit": {"labels": 60},
     "search": {"trials": 4, "folds": 0, "minimum_trades": 1},
     "costs": {"commission": 0.0},
 }
@@ -307,14 +308,14 @@ def test_a_model_of_ones_own_is_clean_and_found_out_when_it_is_another(walks: Pa
     (tmp_path / "scaler.json").write_text(scaling.fit("robust", rows, columns).to_json())
     mine, other = (network.build("cnn", 6, 5, filters=2, dense=4, dropout=0.0, seed=seed) for seed in (1, 2))
     (tmp_path / "z.keras").write_bytes(network.save(mine))
-    given = {"source": str(walks), "run": "own", "predict": {"threshold": 0.3}}
+    given = {"source": str(walks), "run": "own", "train": {"threads": 1}}
     files = {"model": str(tmp_path / "z.keras"), "scaler": str(tmp_path / "scaler.json")}
-    context = make_context(tmp_path / "store", **given, **files)
+    context = make_context(tmp_path / "store", **given, **files, predict={"threshold": 0.3})
     for job in (ingest, features):
         job.run(context, fan_out=serially)
     predict.run(context, fan_out=with_the_model)
     # what the signals are from is told by the run, not by the flags of the audit
-    plain = make_context(tmp_path / "store", source=str(walks), run="own")
+    plain = make_context(tmp_path / "store", **given)
     manifest = audit.run(plain, fan_out=serially)
     found = audit.table(manifest).set_index(["check", "ticker"])["verdict"]
     assert "leak" not in set(found)
