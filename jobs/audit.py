@@ -56,7 +56,10 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
     manifest = run_stage(
         context,
         replace(stage(context.config), inputs=made.stages),
-        [Item(MARKET, rows=sum(rows.values())), *(Item(ticker, rows=rows[ticker]) for ticker in chosen)],
+        [
+            Item(MARKET, rows=sum(rows.get(ticker, 0.0) for ticker in made.learned)),
+            *(Item(ticker, rows=rows[ticker]) for ticker in chosen),
+        ],
         produce,
         settings={
             **context.config.audit.model_dump(exclude={"gate"}),
@@ -75,17 +78,17 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
 def stage(config: RunConfig) -> Stage:
     """The stage with its cost: the features of a ticker about as often as half of the cuts, and a look at the rest."""
     columns = len(features.columns(config.features.set))
-    again = 0.0 if config.signals else 3e-8 * columns * (config.audit.cuts / 2 + 1)
+    again = 0.0 if config.signals else 1.2e-8 * columns * (config.audit.cuts / 2 + 1)
     return replace(
         STAGE,
         rate=Rate(
             ticker=0.2 if config.given else 1.2,  # a network takes a second to load
-            row=2e-6 + again,
+            row=6e-7 + again,
             requests=8,
             read_row=50 + 4.4 * columns,
             written=4_000,
             memory=6e8 if config.given else 2.9e9,
-            memory_row=400 + 50 * columns,
+            memory_row=400 + 40 * columns,
             start=1.0 if config.given else 10.0,
         ),
     )

@@ -17,6 +17,8 @@ TOLERANCE = 2e-6
 LEAST = 1e-4
 """Difference from another start, in spreads of the column, below which rounding alone is at work."""
 ROWS_COMPARED = 5_000
+AT_ONCE = 16
+"""Columns compared at a time, as those of hundreds in double precision would not fit beside one another."""
 
 
 def future_cut(stored: pd.DataFrame, again: pd.DataFrame, rerun: Compute, bars: pd.DataFrame) -> Finding:
@@ -48,14 +50,18 @@ def future_cut(stored: pd.DataFrame, again: pd.DataFrame, rerun: Compute, bars: 
         return Finding(
             "features_future", "leak", "the rows of the table are not the run's bars; run the features again"
         )
-    wrong = differing(there.to_numpy(np.float64), again[list(there.columns)].astype(np.float32).to_numpy(np.float64))
-    if not wrong.any():
+    found = [
+        one
+        for start in range(0, there.shape[1], AT_ONCE)
+        for one in _apart(there.iloc[:, start : start + AT_ONCE], again)
+    ]
+    if not found:
         return Finding("features_future", "passed", "")
-    column, first, effect = _worst(there, again, wrong)
+    effect, column, row = max(found)
+    first, count = there.index[row], len(found)
     stale = differing(
         stored[[column]].to_numpy(np.float64), rerun(bars)[[column]].astype(np.float32).to_numpy(np.float64)
     ).any()
-    count = int(wrong.any(axis=0).sum())
     others = f" and {count - 1} more columns" if count > 1 else ""
     if stale:
         detail = (
@@ -132,18 +138,19 @@ def differing(one: Floats, other: Floats) -> Mask:
     return np.asarray(~((one == other) | (np.isnan(one) & np.isnan(other)) | close))
 
 
-def _worst(there: pd.DataFrame, again: pd.DataFrame, wrong: Mask) -> tuple[str, pd.Timestamp, float]:
-    """The column that differs most, its first bar that does, and by how many of its spreads."""
+def _apart(there: pd.DataFrame, again: pd.DataFrame) -> list[tuple[float, str, int]]:
+    """Of each column that differs: by how many of its spreads at most, its name, and the first row that does."""
+    one = there.to_numpy(np.float64)
+    other = again[list(there.columns)].astype(np.float32).to_numpy(np.float64)
+    wrong = differing(one, other)
     found = []
     for place in np.flatnonzero(wrong.any(axis=0)):
-        name = str(there.columns[int(place)])
-        values = there[name].to_numpy(np.float64)
-        apart = np.abs(values - again[name].to_numpy(np.float64))[wrong[:, place]] / _spread(values)
+        rows = wrong[:, place]
+        apart = np.abs(one[rows, place] - other[rows, place]) / _spread(one[:, place])
         # a value where there should be none, or the other way round, is as wrong as a whole spread
         effect = float(np.max(np.where(np.isfinite(apart), apart, 1.0)))
-        found.append((effect, name, int(np.flatnonzero(wrong[:, place])[0])))
-    effect, name, row = max(found, key=lambda one: (one[0], one[1]))
-    return name, there.index[row], effect
+        found.append((effect, str(there.columns[int(place)]), int(np.flatnonzero(rows)[0])))
+    return found
 
 
 def _spread(values: Floats) -> float:
