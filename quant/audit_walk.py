@@ -77,6 +77,8 @@ def same_bar(
         ]
     )
     others = others[np.isfinite(others)]
+    if len(others) < WALKS // 2:
+        return not_applicable("same_bar", "too few walks have labels of both kinds to be told apart")
     error = float(others.std(ddof=1)) * np.sqrt(1 + 1 / len(others))
     excess = own - float(others.mean())
     chance = float(stats.t.sf(excess / max(error, 1e-6), len(others) - 1))

@@ -8,12 +8,12 @@ import pandas as pd
 
 from quant.audit import CHECKS, MARKET, WORST_FIRST
 
-HEADER = ("check", "verdict", "worst ticker", "column", "first bar", "effect", "what")
+HEADER = ("check", "verdict", "worst ticker", "column", "first bar", "effect")
 NAMES = {
-    "features_future": "features, future cut off",
-    "features_start": "features, start moved",
+    "features_future": "features with the future cut off",
+    "features_start": "features with the start moved",
     "labels": "labels rest on their horizon",
-    "signals_future": "signals, future cut off",
+    "signals_future": "signals with the future cut off",
     "gaps": "windows and labels across gaps",
     "scaler": "scaler fitted on fit alone",
     "parts": "parts a horizon apart",
@@ -100,16 +100,19 @@ def sentences(audit: pd.DataFrame, tickers: int) -> list[str]:
 
 
 def lines(audit: pd.DataFrame) -> list[str]:
-    """The rows as a table for a terminal."""
+    """The rows as a table for a terminal, and below it what each leak and each warning means."""
+    told = rows(audit)
     table = [
-        (row["name"], SAYS[row["verdict"]], row["ticker"], row["column"], row["first"], row["effect"], row["detail"])
-        for row in rows(audit)
+        (row["name"], SAYS[row["verdict"]], row["ticker"], row["column"], row["first"], row["effect"]) for row in told
     ]
     cells = [HEADER, *table]
     widths = [max(len(row[place]) for row in cells) for place in range(len(HEADER))]
-    return [
+    found = [
         "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
     ]
+    for verdict in ("leak", "warning"):
+        found += [f"\n{SAYS[verdict]}: {row['name']}: {row['detail']}." for row in told if row["verdict"] == verdict]
+    return found
 
 
 def _detail(detail: str, verdict: str, counts: dict[str, int], meaning: str) -> str:
