@@ -145,28 +145,17 @@ def told(first: Run, second: Run) -> Iterator[str]:
     """All that is printed, a line at a time."""
     yield f"'{first.name}' and '{second.name}' in {first.store.url}"
     head = (first.name, second.name)
-    for title, header, rows in (
-        ("configuration", ("setting", *head), configuration(first, second)),
-        ("data", ("what", *head), data(first, second)),
-        ("stages", ("stage", "results", "settings and inputs"), stages(first, second)),
-        ("figures", ("figure", *head), figures(first, second)),
-        ("shortlist", ("ticker", "what", "why"), shortlisted(first, second)),
+    for title, none, header, rows in (
+        ("configuration", "the same", ("setting", *head), configuration(first, second)),
+        ("data", "the same", ("what", *head), data(first, second)),
+        ("stages", "neither has one", ("stage", "results", "settings and inputs"), stages(first, second)),
+        ("figures", "neither has any", ("figure", *head), figures(first, second)),
+        ("shortlist", "no ticker on either", ("ticker", "what", "why"), shortlisted(first, second)),
     ):
-        yield ""
-        yield f"{title}:" if rows else f"{title}: {NOTHING[title]}"
+        yield f"\n{title}:" if rows else f"\n{title}: {none}"
         if rows:
             yield from _table(header, rows)
-    yield ""
-    yield parting(first, second)
-
-
-NOTHING = {
-    "configuration": "the same",
-    "data": "the same",
-    "stages": "neither has one",
-    "figures": "neither has any",
-    "shortlist": "no ticker on either",
-}
+    yield f"\n{parting(first, second)}"
 
 
 def configuration(first: Run, second: Run) -> list[Row]:

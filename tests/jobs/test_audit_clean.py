@@ -42,7 +42,8 @@ def pipelines(market: Path, store: Path) -> Iterator[tuple[str, Context]]:
             job.run(context, fan_out=serially)
         yield f"{name} {kind}", context
     for name, rule in RULES:
-        given = {"source": str(market), "run": f"{name}-{rule}", "rule": rule, "features": {"set": name}}
+        # in the same run, whose labels are not this configuration's
+        given = {"source": str(market), "run": name, "rule": rule, "features": {"set": name}}
         context = make_context(store, **given, search={"trials": 2, "folds": 0, "minimum_trades": 1})
         for job in (ingest, features, predict, search, backtest):
             job.run(context, fan_out=serially)
