@@ -542,6 +542,36 @@ class Shortlist(Section):
     """Largest probability of backtest overfitting of the search on the choose part."""
 
 
+class Audit(Section):
+    """How a run is checked for leakage (`jobs.audit`); docs/audit.md says what each check does."""
+
+    tickers: Count = 8
+    """Tickers that are audited, spread from the shortest history to the longest; the shortlisted ones come on top."""
+    cuts: Count = 6
+    """Instants a ticker at which the future is cut off and everything computed again."""
+    labels: Count = 200
+    """Labels a ticker that are computed again where all bars outside their horizon are replaced."""
+    columns: Count = 12
+    """Features by which it is told what the scaler was fitted on."""
+    seed: int = Field(default=1, ge=0)
+    """Seed of the instants, the labels, the columns and the walks."""
+    gate: Literal["report", "stop"] = "report"
+    """What a leak does in the pipeline: it is shown, or it ends the run before the shortlist."""
+
+
+class Compare(Section):
+    """Which runs are compared (`jobs.compare`)."""
+
+    runs: tuple[str, ...] = ()
+    """The two runs, where they are not the first two arguments."""
+
+    @model_validator(mode="after")
+    def _two(self) -> "Compare":
+        if len(self.runs) not in (0, 2):
+            raise ValueError(f"runs names {len(self.runs)} runs; allowed: two")
+        return self
+
+
 class Plan(Section):
     """The machines that `jobs.plan` reckons with; they decide nothing in a run."""
 
@@ -637,6 +667,8 @@ class RunConfig(Section):
     costs: Costs = Costs()
     placebo: Placebo = Placebo()
     shortlist: Shortlist = Shortlist()
+    audit: Audit = Audit()
+    compare: Compare = Compare()
     plan: Plan = Plan()
     status: Status = Status()
     prune: Prune = Prune()

@@ -45,7 +45,8 @@ from storage.store import Store, open_store
 
 # Modules of this folder that are no jobs of their own.
 SHARED = {
-    *("__main__", "archive", "bulk", "bulk_symbol", "compiled", "config", "dataset", "estimate", "every"),
+    *("__main__", "archive", "audit_market", "audit_run", "audit_signals", "bulk", "bulk_symbol", "compiled"),
+    *("config", "dataset", "estimate", "every"),
     *("exchange", "exchange_chunks", "exchange_client", "exchange_http", "exchange_symbol", "exchange_universe"),
     *("exports", "flags", "gather", "market", "own_signals", "parquet_markets", "passing"),
     *("pattern_fit", "pattern_outcomes", "pattern_page", "pattern_seed", "pattern_signals"),
@@ -162,8 +163,7 @@ def execute(job: ModuleType, config: RunConfig) -> int:
         web.checked(config.ingest.endpoint)
     logger.info("configuration: %s", config.model_dump_json(by_alias=True, exclude_defaults=True))
     if hasattr(job, "look"):
-        job.look(Context(config, store))
-        return 0
+        return int(job.look(Context(config, store)) or 0)
     with held(store, config.run, job.run.__module__, lost=_thread.interrupt_main):
         # before anything else of the run, so that what it needs and how far it is can be told from the store alone
         write_config(store, config.run, config.model_dump(mode="json", by_alias=True))
@@ -191,7 +191,8 @@ def perform(
         started()
         context = Context(config, store, workers=max(1, int(cluster.most_cpus)))
         with told(partial(keep, context)), of_run(config.run):
-            failures = run(context).failures
+            manifest = run(context)
+    failures = manifest.failures
     for row in failures[:10]:
         print(f"failed: {row.ticker} in {row.stage}: {row.error}: {row.message}", file=sys.stderr)
     if len(failures) > 10:
@@ -203,7 +204,8 @@ def perform(
             file=sys.stderr,
         )
         return FAILED
-    return 0
+    code = getattr(sys.modules[run.__module__], "code", None)  # what a job makes of its result, beyond failures
+    return int(code(manifest)) if code else 0
 
 
 def keep(context: Context, snapshot: Snapshot) -> None:

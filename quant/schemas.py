@@ -562,6 +562,22 @@ CLUSTER_HISTOGRAMS = Dataset(
     by_ticker=False,
 )
 
+AUDIT = Dataset(
+    "audit",
+    1,
+    "What the audit says of each check, of one ticker or (under the ticker `all`) of the run as a whole",
+    ("check",),
+    (
+        Column("check", "string", "see docs/audit.md", "what was checked"),
+        Column("verdict", "string", "passed, leak, warning or not applicable", "what came of it"),
+        Column("column", "string", "", "what it was found in; empty where there is nothing to name"),
+        Column("first", "time", "UTC", "open of the first bar that is wrong", nullable=True),
+        Column("effect", "float64", "as unit", "how large it is", nullable=True),
+        Column("unit", "string", "", "of the effect"),
+        Column("detail", "string", "", "the same in a sentence"),
+    ),
+)
+
 FAILURES = Dataset(
     "failures",
     1,
@@ -607,6 +623,7 @@ DATASETS: dict[str, Dataset] = {
         SHORTLIST,
         PORTFOLIO,
         CORRELATIONS,
+        AUDIT,
         FAILURES,
     )
 }
