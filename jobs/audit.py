@@ -46,14 +46,14 @@ class Task:
 
 
 def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
-    """Bring the audit of the run up to date, and print it.
+    """Bring the audit of the run up to date.
 
     Stages that the run has not done are said to be not applicable; a leak is no failure of the stage.
     """
     made = used(context)
     rows = {ticker: float(info["rows"]) for ticker, info in market.of(context).tickers.items()}
     chosen = audit.sample(rows, context.config.audit.tickers, made.shortlisted)
-    manifest = run_stage(
+    return run_stage(
         context,
         replace(stage(context.config), inputs=made.stages),
         [
@@ -71,8 +71,6 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
         fan_out=fan_out,
         details={"tickers": len(chosen), "of": len(rows), "checks": list(audit.CHECKS)},
     )
-    show(manifest)
-    return manifest
 
 
 def stage(config: RunConfig) -> Stage:
@@ -110,15 +108,20 @@ def table(manifest: Manifest) -> pd.DataFrame:
 
 def show(manifest: Manifest) -> None:
     """Print what was found, a line a check, and the sentences that go with it."""
-    found = table(manifest)
     print(f"\naudit of {manifest.details['tickers']} of {manifest.details['of']} tickers:\n")
-    print("\n".join(report_audit.lines(found)))
-    for sentence in report_audit.sentences(found, manifest.details["of"]):
+    print("\n".join(report_audit.lines(table(manifest))))
+    for sentence in sentences(manifest):
         print(f"\n{sentence}")
 
 
-def code(manifest: Manifest) -> int:
-    """Exit code of the job: 1 where there is a leak."""
+def sentences(manifest: Manifest) -> list[str]:
+    """What the audit comes to, in a few sentences."""
+    return report_audit.sentences(table(manifest), manifest.details["of"])
+
+
+def conclude(manifest: Manifest) -> int:
+    """Print the audit, and return the exit code of the job: 1 where there is a leak."""
+    show(manifest)
     return int(bool(len(audit.leaks(table(manifest)))))
 
 

@@ -555,8 +555,8 @@ class Audit(Section):
     """Features by which it is told what the scaler was fitted on."""
     seed: int = Field(default=1, ge=0)
     """Seed of the instants, the labels, the columns and the walks."""
-    gate: Literal["report", "stop"] = "report"
-    """What a leak does in the pipeline: it is shown, or it ends the run before the shortlist."""
+    gate: Literal["report", "stop", "off"] = "report"
+    """What a leak does in the pipeline: it is shown, or it ends the run before the shortlist; "off" looks for none."""
 
 
 class Compare(Section):

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from jobs import (
+    audit,
     backtest,
     evaluate,
     features,
@@ -34,7 +35,7 @@ from jobs.stage import Context, now, require
 from quant.schemas import FAILURES, SHORTLIST, frame
 from storage import layout
 from storage.hashing import combine
-from storage.manifest import Failure, Manifest, write_manifest
+from storage.manifest import Failure, Manifest, read_manifest, write_manifest
 from storage.tables import read_table, write_table
 
 STAGE = "pipeline"
@@ -60,6 +61,8 @@ def run(context: Context) -> Manifest:
         name = stage.__name__.removeprefix("jobs.")
         logger.info("stage %d of %d: %s", number, len(stages), name)
         manifests[name] = stage.run(context)
+        if stage is audit:
+            audit.gate(context, manifests[name])
         logger.info("%s: done in %.1f s", name, time.perf_counter() - started)
     manifest = summary(context, manifests)
     write_failures(context, manifest.failures)
@@ -81,7 +84,8 @@ def path(config: RunConfig) -> list[ModuleType]:
         # an earlier run that is judged again brings its model along
         tuned = [tune] if config.train.tuned and not config.rejudge else []
         model = [features, labels, *tuned, train, predict, evaluate]
-    return [ingest, *model, search, placebo, backtest, shortlist]
+    checked = [] if config.audit.gate == "off" else [audit]
+    return [ingest, *model, search, placebo, backtest, *checked, shortlist]
 
 
 def summary(context: Context, manifests: dict[str, Manifest]) -> Manifest:
@@ -121,6 +125,8 @@ def print_summary(context: Context, manifest: Manifest) -> None:
     print("\nrejected:")
     for stage, group in verdicts[~verdicts["shortlisted"]].groupby("stage"):
         print(f"  {len(group):>4} on {stage}, for example {group.iloc[0]['ticker']}: {group.iloc[0]['reason']}")
+    if audited := read_manifest(context.store, context.run, audit.STAGE.name):
+        print(f"\naudit: {' '.join(audit.sentences(audited))}")
     print(f"\nresult hash: {manifest.result_hash}")
     print(f"tables: {context.store.address(layout.run_prefix(context.run))}")
     print(f"report: {context.store.address(layout.report(context.run))}")

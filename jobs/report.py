@@ -12,14 +12,14 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
-from jobs import market, pattern_page
+from jobs import audit, market, pattern_page
 from jobs.flags import flags
 from jobs.gather import gather
 from jobs.ingest import assumed
 from jobs.shortlist import metrics_frame, trials_frame
 from jobs.stage import Context, FanOut, fan_out, require
 from quant import report_quality
-from quant.report import DETAILED, ModelEvaluation, ReportContent, render
+from quant.report import DETAILED, Audit, ModelEvaluation, ReportContent, render
 from quant.report_evaluation import Comparison
 from quant.schemas import (
     ABLATIONS,
@@ -94,6 +94,7 @@ def content(context: Context, pipeline: Manifest, fan_out: FanOut) -> ReportCont
         quality=quality,
         reasons=reasons(context, ingested, fan_out),
         assumed=dict(assumed(ingested)),
+        audit=audited(context),
         flags=flags_of(context, report_quality.worst(quality), fan_out),
         planted=frozenset(ingested.details["planted"]) if "planted" in ingested.details else None,
     )
@@ -121,6 +122,12 @@ def uncharged(context: Context, judged: Manifest) -> tuple[str, ...]:
         "liquidation inside a bar": not costs.maintenance_margin,
     }
     return tuple(name for name, applies in left_out.items() if applies)
+
+
+def audited(context: Context) -> Audit | None:
+    """What the audit of the run found, if it was made."""
+    manifest = read_manifest(context.store, context.run, audit.STAGE.name)
+    return manifest and Audit(audit.table(manifest), audit.sentences(manifest))
 
 
 def quality_frame(ingested: Manifest) -> pd.DataFrame:

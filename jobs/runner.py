@@ -204,8 +204,8 @@ def perform(
             file=sys.stderr,
         )
         return FAILED
-    code = getattr(sys.modules[run.__module__], "code", None)  # what a job makes of its result, beyond failures
-    return int(code(manifest)) if code else 0
+    conclude = getattr(sys.modules[run.__module__], "conclude", None)  # what a job makes of its result
+    return int(conclude(manifest)) if conclude else 0
 
 
 def keep(context: Context, snapshot: Snapshot) -> None:

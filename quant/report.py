@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quant import report_evaluation, report_patterns, report_quality
+from quant import report_audit, report_evaluation, report_patterns, report_quality
 from quant import report_figures as figures
 from quant import report_words as words
 from quant.report_assets import ReportError as ReportError
@@ -86,6 +86,19 @@ class ModelEvaluation:
     part: str = "validate"
 
 
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What the audit of a run found: ``ticker`` and ``schemas.AUDIT``, and what it comes to in sentences."""
+
+    findings: pd.DataFrame
+    sentences: Sequence[str]
+
+    @property
+    def leaking(self) -> bool:
+        """Whether there is a leak, so that no figure can be believed."""
+        return bool((self.findings["verdict"] == "leak").any())
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReportContent:
     """Everything that a report shows; what a run does not have stays None and says so on the page.
@@ -141,6 +154,8 @@ class ReportContent:
         What was assumed while reading, a sentence each → the tickers that it holds for.
     flags
         Ticker → ``schemas.QUALITY`` of those with the most (``quant.report_quality.worst``), which are drawn.
+    audit
+        What was checked for leakage; None where nothing was.
     planted
         Demo market only: the tickers that truly hold a pattern.
     patterns
@@ -175,6 +190,7 @@ class ReportContent:
     reasons: pd.DataFrame | None = None
     assumed: Mapping[str, Sequence[str]] = field(default_factory=dict)
     flags: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    audit: Audit | None = None
     planted: frozenset[str] | None = None
     patterns: PatternContent | None = None
 
@@ -227,6 +243,7 @@ def render(content: ReportContent, *, detailed: int = DETAILED) -> str:
         else report_evaluation.summary(content.comparison, content.planted or frozenset()),
         unseen=None if unseen is None else figures.model_summary(unseen),
         tuned=[] if content.tuning is None else report_evaluation.trials(content.tuning),
+        audit=None if content.audit is None else report_audit.rows(content.audit.findings),
         quality=None if content.quality is None else _quality(content, content.quality, detailed),
         failures=content.failures.head(detailed).to_dict("records"),
     )

@@ -83,7 +83,8 @@ def context(market: Path, signals: Path, tmp_path: Path) -> Context:
 
 
 def make_context(store: Path | str, **settings: Any) -> Context:
-    config = RunConfig.model_validate({"store": str(store), **settings})
+    """A run; without an audit unless its settings say otherwise, since most tests are about something else."""
+    config = RunConfig.model_validate({"store": str(store), "audit": {"gate": "off"}, **settings})
     return Context(config, open_store(config.store), workers=2)
 
 

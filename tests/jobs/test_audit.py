@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from actors.connect import connect
 from actors.outcome import Outcome
-from jobs import audit, backtest, dataset, features, ingest, labels, patterns, predict, search, train
+from jobs import audit, backtest, dataset, features, ingest, labels, patterns, pipeline, predict, search, train
 from jobs import market as of_the_run
 from jobs.audit import LeakError
+from jobs.config import Audit
 from jobs.runner import main
 from jobs.stage import Context, ShardJob, require, write_whole
 from quant import feature_registry, network, scaling, training
@@ -124,7 +126,7 @@ def test_nothing_is_found_in_a_clean_run(finished: Context, capsys: pytest.Captu
     passed = set(found.loc[found["verdict"] == "passed", "check"])
     assert passed >= {"features_future", "features_start", "labels", "signals_future", "gaps", "scaler"}
     assert passed >= {"parts", "fills", "same_bar"}
-    assert audit.code(manifest) == 0
+    assert audit.conclude(manifest) == 0
     audit.gate(finished, manifest)
     text = capsys.readouterr().out
     assert "No leak was found by" in text
@@ -242,7 +244,7 @@ def test_a_part_without_a_purge_is_named(copied: Context):
 def test_a_leak_ends_the_pipeline_where_that_is_asked_for(copied: Context):
     replace_table(copied, LABELS, lambda table: table.assign(label=table["label"].shift(1)))
     manifest = audit.run(copied, fan_out=serially)
-    assert audit.code(manifest) == 1
+    assert audit.conclude(manifest) == 1
     audit.gate(copied, manifest)
     config = copied.config.model_copy(update={"audit": copied.config.audit.model_copy(update={"gate": "stop"})})
     with pytest.raises(LeakError, match=f"the first, labels of {TICKER}: .* Mend it, or set audit.gate"):
@@ -379,3 +381,26 @@ def test_the_job_ends_with_1_where_there_is_a_leak(walks: Path, tmp_path: Path, 
     assert ended.value.code == 1
     assert "LEAK" in capsys.readouterr().out
     assert require(context, "audit").result_hash == alone
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(300)
+def test_a_pipeline_is_audited_and_a_leak_can_end_it_before_the_shortlist(
+    walks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    context = by_rule(walks, tmp_path, "momentum")
+    gated = dataclasses.replace(context, config=context.config.model_copy(update={"audit": Audit(gate="stop")}))
+    with connect(None, 2):
+        pipeline.run(gated)
+        assert "audit: No leak was found by" in capsys.readouterr().out
+        page = context.store.read(layout.report(context.run)).decode()
+        assert "No leak was found by" in page
+        replace_table(context, SIGNALS, a_bar_early)
+        context.store.delete(layout.manifest(context.run, "audit"))
+        with pytest.raises(LeakError, match=r"has .* leaks; the first, signals_future of"):
+            pipeline.run(gated)
+        shown = dataclasses.replace(context, config=context.config.model_copy(update={"audit": Audit()}))
+        pipeline.run(shown)
+    assert "No figure of this run can be believed" in capsys.readouterr().out
+    page = context.store.read(layout.report(context.run)).decode()
+    assert 'role="alert"' in page

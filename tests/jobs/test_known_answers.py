@@ -38,7 +38,7 @@ def run(context: Context) -> Context:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Context:
     """The demo as `make demo` runs it; `benchmarks.demo_recall` runs it by many seeds."""
-    return run(make_context(tmp_path_factory.mktemp("demo"), run="demo"))
+    return run(make_context(tmp_path_factory.mktemp("demo"), run="demo", audit={"gate": "stop"}))
 
 
 @pytest.mark.timeout(900)
@@ -50,6 +50,7 @@ def test_what_is_planted_in_the_demo_market_is_found_and_hardly_anything_else(de
     assert len(listed - planted) <= 1, f"fooled by {listed - planted}"
     page = demo.store.read(layout.report(demo.run)).decode()
     assert "confusion" in page.lower()
+    assert "No leak was found by" in page
 
 
 @pytest.mark.timeout(900)
@@ -117,6 +118,7 @@ def real(market_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Context
             split={"fit": 0.4, "validate": 0.1, "choose": 0.2, "judge": 0.3},
             train={"tickers": ("ETHUSDT",), "epochs": 2, "filters": 8},
             search={"stop_loss": (0.055,), "take_profit": (0.055,), "trials": 2},
+            audit={"gate": "stop"},
         )
     )
 

@@ -12,10 +12,11 @@ import pytest
 from plotly.offline import get_plotlyjs
 from sklearn.metrics import precision_recall_fscore_support
 
+from quant import report_audit
 from quant import report_evaluation as evaluated
 from quant import report_figures as figures
 from quant import report_words as words
-from quant.report import DETAILED, ReportContent, ReportError, render
+from quant.report import DETAILED, Audit, ReportContent, ReportError, render
 from quant.shortlist import RULES
 from tests.quant.report_content import CHINESE, ENDS_SCRIPT, HOSTILE, report_content
 
@@ -612,3 +613,22 @@ def test_a_page_of_ten_thousand_tickers_opens_in_a_browser() -> None:
     listed = (len(render(large, detailed=10).encode()) - base) / 100
     in_full = (len(render(small, detailed=60).encode()) - base) / 50
     assert base + 9_940 * listed + (DETAILED - 10) * in_full < 20e6
+
+
+def audit_of(*rows: tuple[str, str, str, str]) -> Audit:
+    """What an audit found: check, ticker, verdict and detail."""
+    found = pd.DataFrame(rows, columns=["check", "ticker", "verdict", "detail"])
+    found = found.assign(column="rsi", first=pd.Timestamp("2024-01-02", tz="UTC"), effect=0.5, unit="ranges")
+    return Audit(found, report_audit.sentences(found, 9))
+
+
+def test_the_audit_is_told_and_a_leak_stands_beside_the_verdict():
+    clean = render(report_content(tickers=9, audit=audit_of(("labels", "demo:AAA", "passed", ""))))
+    assert "No leak was found by 1 checks on 1 of 9 tickers." in clean
+    assert 'role="alert"' not in clean
+    leaking = render(report_content(tickers=9, audit=audit_of(("labels", HOSTILE, "leak", "knows <i>tomorrow</i>"))))
+    assert 'role="alert"' in leaking
+    assert "No figure of this run can be believed." in leaking
+    assert "knows &lt;i&gt;tomorrow&lt;/i&gt;" in leaking
+    assert "2024-01-02 00:00, 0.5 ranges" in leaking
+    assert 'id="audit"' not in render(report_content(tickers=9))
