@@ -118,7 +118,8 @@ def files(url: str, settings: Ingest) -> list[File]:
         If nothing is there, or no file in it is of a known format.
     """
     folder, name = posixpath.split(url.rstrip("/"))
-    if name and keys.flaw(name) is None and (store := open_store(folder or ".")).exists(name):
+    in_a_store = name and not folder.endswith(":")  # and not a bucket's own name
+    if in_a_store and keys.flaw(name) is None and (store := open_store(folder or ".")).exists(name):
         _warn_of_names({name: candle_names.read(name)})
         return [File(store.url, name, store.stamp(name), name)]
     if name.endswith(SUFFIXES):
@@ -136,6 +137,13 @@ def files(url: str, settings: Ingest) -> list[File]:
         raise SourceError(
             f"None of the {len(candles)} files at {url} has bars of {settings.bar or 'any length'} (--ingest.bar) "
             "from the days asked for."
+        )
+    if len(fitting) < len(every):
+        logger.info(
+            "%d of the %d files at %s are read; the others end otherwise or hold other lengths or days",
+            len(fitting),
+            len(every),
+            url,
         )
     return fitting
 

@@ -151,14 +151,16 @@ def test_only_the_days_asked_for_are_read(tmp_path: Path):
         ingested(tmp_path / "AUSDT.csv", tmp_path, since="2025-01-01")
 
 
-def test_a_part_of_another_length_is_a_named_failure(tmp_path: Path):
+def test_a_part_of_another_length_is_a_named_failure(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     folder = bulk_folder(tmp_path / "bulk")
     (folder / "BTCUSDT-1h-2024-03.zip").write_bytes(klines(BARS_OF_MONTHS.loc["2024-03"].iloc[::4]))
     random_walk(50).reset_index().to_csv(folder / "AUSDT.csv", index=False)
     _, manifest = ingested(folder, tmp_path)
     assert list(manifest.tickers) == ["local-um:AUSDT"]
     assert "choose a length by --ingest.bar" in manifest.failures[0].message
-    _, chosen = ingested(folder, tmp_path, bar="15m")
+    with caplog.at_level(logging.INFO, "assay"):
+        _, chosen = ingested(folder, tmp_path, bar="15m")
+    assert "15 of the 16 files" in caplog.text
     assert list(chosen.tickers) == ["local-um:AUSDT", "local-um:BTCUSDT"]
 
 

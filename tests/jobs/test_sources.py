@@ -99,8 +99,9 @@ def test_reads_from_any_store():
     store = open_store("memory://somewhere/candles")
     path = BARS.to_parquet()
     store.write("deep/BTCUSDT.parquet", path)
-    (source,) = discover("memory://somewhere/candles", INGEST)
-    assert len(read(source)) == 50
+    for url in ("memory://somewhere/candles", "memory://somewhere", "memory://somewhere/"):
+        (source,) = discover(url, INGEST)
+        assert len(read(source)) == 50
 
 
 def test_one_ticker_in_two_files_costs_no_other(tmp_path: Path):
