@@ -1,7 +1,7 @@
 """Parquet files of many tickers: wide, with a column for each (ticker, field), or long, with a column of tickers."""
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -14,6 +14,9 @@ from quant.candle_files import Parsed, parse_table
 from storage.store import Store
 
 FIELDS = ("open", "high", "low", "close", "volume")
+LARGEST_GROUP = 2 << 30  # bytes of the columns that are read of a ticker, unpacked
+# what Arrow raises for bytes that somebody has changed, in its own words and in Python's
+_BROKEN = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError)
 
 
 class Market(NamedTuple):
@@ -30,7 +33,7 @@ def look(store: Store, key: str, columns: Mapping[str, str]) -> Market:
     """
     try:
         with store.open(key) as opened:
-            file = pq.ParquetFile(opened)
+            file = _opened(opened)
             names = [str(name) for name in file.schema_arrow.names]
             wide = sorted({parts[0] for name in names if (parts := _wide_column(name)) is not None})
             if wide:
@@ -38,9 +41,11 @@ def look(store: Store, key: str, columns: Mapping[str, str]) -> Market:
             place = candle_columns.choose(names, columns).positions.get("symbol")
             if place is None:
                 return Market("file", {"": float(file.metadata.num_rows)})
-            counted = pc.value_counts(file.read(columns=[names[place]])[names[place]]).to_pylist()
+            table = file.read(columns=[names[place]])
+            table.validate(full=True)  # nothing from a broken file is touched before
+            counted = pc.value_counts(table[names[place]]).to_pylist()
             return Market("long", {str(each["values"]): float(each["counts"]) for each in counted})
-    except (pa.ArrowException, OSError, CandleFileError):
+    except _BROKEN:
         return Market("file", {"": 0.0})
 
 
@@ -51,7 +56,7 @@ class Wide:
         """Open the file; columns have their names already."""
         self._opened = store.open(key)
         try:
-            self._file = pq.ParquetFile(self._opened)
+            self._file = _opened(self._opened)
             names = [str(name) for name in self._file.schema_arrow.names]
             self._names = frozenset(names)
             index = [name for name in names if _wide_column(name) is None]
@@ -70,6 +75,7 @@ class Wide:
         if missing:
             raise CandleFileError(f"it has no {', '.join(missing)} for {symbol}")
         table = self._file.read(columns=list(columns.values()))
+        table.validate(full=True)
         frame = pd.DataFrame({field: table[name].to_numpy() for field, name in columns.items()})
         frame.insert(0, "time", self._times)
         frame = frame.dropna(how="all", subset=list(FIELDS)).reset_index(drop=True)
@@ -88,7 +94,7 @@ class Long:
         self._opened = store.open(key)
         self._columns, self._zone = columns, zone
         try:
-            self._file = pq.ParquetFile(self._opened)
+            self._file = _opened(self._opened)
             names = [str(name) for name in self._file.schema_arrow.names]
             positions = candle_columns.choose(names, columns).positions
             self._symbol = names[positions["symbol"]]
@@ -112,6 +118,7 @@ class Long:
 
     def _of(self, symbol: str, group: int) -> pa.Table:
         table = self._file.read_row_group(group, columns=self._read)
+        table.validate(full=True)
         return table.filter(pc.equal(table[self._symbol].cast(pa.string()), symbol))
 
     def close(self) -> None:
@@ -138,9 +145,19 @@ def read(
             _close()
             _last[place] = (Wide if form == "wide" else Long)(store, key, columns, zone)
         return _last[place].read(symbol)
-    except (pa.ArrowException, OSError) as error:
+    except CandleFileError:
+        raise
+    except _BROKEN as error:
         _close()  # whatever it was, the next ticker begins with a fresh one
         raise CandleFileError(f"it cannot be read: {' '.join(str(error).split())[:200]}; copy it again") from error
+
+
+def _opened(file: BinaryIO) -> pq.ParquetFile:
+    found = pq.ParquetFile(file, page_checksum_verification=True)
+    groups = [found.metadata.row_group(group).num_rows for group in range(found.num_row_groups)]
+    if max(groups, default=0) * 8 * (len(FIELDS) + 2) > LARGEST_GROUP:
+        raise CandleFileError(f"a row group has {max(groups):,} rows, more than fit; write it in smaller ones")
+    return found
 
 
 def _close() -> None:

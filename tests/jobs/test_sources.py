@@ -8,7 +8,7 @@ import pytest
 
 from jobs import sources
 from jobs.config import Ingest
-from jobs.sources import Source, SourceError, by_ticker, files, of_files, of_the_library
+from jobs.sources import File, Source, SourceError, by_ticker, files, of_files, of_the_library
 from quant.bars import instants
 from storage.store import open_store
 from tests.conftest import random_walk
@@ -138,6 +138,36 @@ def test_a_broken_file_is_named(tmp_path: Path, name: str, content: bytes, compl
     with pytest.raises(SourceError, match=complaint) as caught:
         only(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+WIDE = pd.concat({name: BARS.set_index("time") for name in ("AAAUSDT", "BBBUSDT")}, axis=1)
+LONG = pd.concat([BARS.assign(symbol=name) for name in ("AAAUSDT", "BBBUSDT")])
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [WIDE.to_parquet(), LONG.to_parquet(row_group_size=30), LONG.astype({"symbol": "category"}).to_parquet()],
+    ids=["wide", "long", "categories"],
+)
+def test_whatever_bytes_change_in_a_market_it_is_read_or_refused_in_a_sentence(whole: bytes):
+    generator = np.random.default_rng(1)
+    store = open_store("memory://changed")
+    refused = 0
+    for number in range(150):
+        data = np.frombuffer(whole, dtype=np.uint8).copy()
+        if number % 3 == 0:
+            data = data[: generator.integers(len(data))]
+        else:
+            places = generator.integers(len(data), size=generator.choice([1, 3, 20]))
+            data[places] = generator.integers(256, size=len(places))
+        store.write("changed.parquet", data.tobytes())
+        for source in by_ticker(of_files([File(store.url, "changed.parquet", f"{len(data)}-{number}", "")], INGEST)):
+            try:
+                sources.read(source, INGEST)
+            except SourceError as error:
+                assert "\n" not in str(error)
+                refused += 1
+    assert refused > 50
 
 
 def test_nothing_to_read_is_an_error(tmp_path: Path):
