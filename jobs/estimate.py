@@ -162,6 +162,8 @@ def _rows(stage: str, config: RunConfig, rows: Mapping[str, float]) -> np.ndarra
     if stage in ("tune", "train", "evaluate"):
         wanted = set(config.train.tickers) or (set(demo.MAJORS) if config.source == "demo" else set(rows))
         rows = {name: count for name, count in rows.items() if {name, name.partition(":")[2]} & wanted}
+    if stage == "audit":  # a sample, and no more than the longest of them
+        rows = dict(sorted(rows.items(), key=lambda each: -each[1])[: config.audit.tickers])
     bars = np.array(list(rows.values()))
     judged = config.split.choose + config.split.judge
     return bars * judged if stage in ("search", "placebo", "backtest") and not config.signals else bars

@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from actors.connect import connect
 from actors.outcome import Outcome
+from jobs import pipeline
 from jobs.config import RunConfig
 from jobs.stage import Context
 from storage.store import open_store
@@ -86,6 +88,13 @@ def make_context(store: Path | str, **settings: Any) -> Context:
     """A run; without an audit unless its settings say otherwise, since most tests are about something else."""
     config = RunConfig.model_validate({"store": str(store), "audit": {"gate": "off"}, **settings})
     return Context(config, open_store(config.store), workers=2)
+
+
+def run_pipeline(context: Context) -> Context:
+    """Walk the whole path on a Ray of its own."""
+    with connect(None, 2):
+        pipeline.run(context)
+    return context
 
 
 @pytest.fixture(scope="module")

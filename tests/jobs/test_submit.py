@@ -178,6 +178,7 @@ def submission(text: str) -> str:
 def settings(market: Path, signals: Path, cluster: Cluster) -> list[str]:
     """Of a run with own signals: a file outside the checkout, with the store beside it."""
     text = f'source = "{market}"\nsignals = "{signals}"\nstore = "store"\nrun = "first"\n[search]\ntrials = 4\n'
+    text += '[audit]\ngate = "off"\n'
     (cluster.directory / "run.toml").write_text(text, encoding="utf-8")
     return ["--config", "run.toml"]
 
