@@ -121,7 +121,7 @@ def main() -> None:
                     spent, count = timed(lambda name=name: (by_pandas if name == "pandas" else by_our_reader)(files))
                 else:
                     with connect("local", int(name[0])):
-                        by_ingest(sample(folder, Path(place)), store, int(name[0]))  # workers start and compile
+                        by_ingest(folder, store, int(name[0]))  # all workers have started and compiled
                         spent, count = timed(lambda name=name: by_ingest(folder, store, int(name[0])))
                 seconds[name].append(spent)
                 rows.add(count)
@@ -135,16 +135,6 @@ def main() -> None:
                 f"{packed / median(spent) / 1e6:,.1f} MB/s packed, {unpacked / median(spent) / 1e6:,.0f} unpacked; "
                 f"{median(ratios):.2f} times as fast as pandas ({ratios[0]:.2f} to {ratios[-1]:.2f})"
             )
-
-
-def sample(folder: Path, place: Path) -> Path:
-    """A folder with a file of each of four symbols."""
-    small = place / "sample"
-    if not small.exists():
-        small.mkdir()
-        for file in sorted(folder.iterdir())[:: max(1, len(list(folder.iterdir())) // 4)][:4]:
-            shutil.copy(file, small)
-    return small
 
 
 if __name__ == "__main__":
