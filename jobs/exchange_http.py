@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 import requests
 
 from jobs.exchange_universe import ExchangeError
+from storage import web
 
 LARGEST = 64 << 20  # bytes, unpacked; the longest list of markets takes some 5 MB
 
@@ -61,12 +62,7 @@ def checked(endpoint: str) -> str:
 
 def retry_after(header: str, now: datetime.datetime | None = None) -> float:
     """Seconds that a Retry-After header asks for, as a number or as a date; 0 where it cannot be read."""
-    try:
-        seconds = float(header)
-    except ValueError:
-        until = date(header)
-        seconds = (until - (now or datetime.datetime.now(datetime.UTC))).total_seconds() if until else 0.0
-    return max(0.0, seconds) if seconds == seconds else 0.0
+    return web.retry_after(header, (now or datetime.datetime.now(datetime.UTC)).timestamp()) or 0.0
 
 
 def moved(address: Any, hostname: str | None, endpoint: str) -> Any:

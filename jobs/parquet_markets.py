@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from quant import candle_columns
+from quant.bars import COLUMNS
 from quant.candle_columns import CandleFileError
 from quant.candle_files import Parsed, parse_table
 from storage.store import Store
 
-FIELDS = ("open", "high", "low", "close", "volume")
 LARGEST_GROUP = 2 << 30  # bytes of the columns that are read of a ticker, unpacked
 # what Arrow raises for bytes that somebody has changed, in its own words and in Python's
 _BROKEN = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError)
@@ -70,7 +70,7 @@ class Wide:
 
     def read(self, symbol: str) -> Parsed:
         """Rows of one ticker. Empty ones, above its first bar and below its last, are no bad bars but no bars."""
-        columns = {field: f"('{symbol}', '{field}')" for field in FIELDS}
+        columns = {field: f"('{symbol}', '{field}')" for field in COLUMNS}
         missing = [field for field, name in columns.items() if name not in self._names]
         if missing:
             raise CandleFileError(f"it has no {', '.join(missing)} for {symbol}")
@@ -78,7 +78,7 @@ class Wide:
         table.validate(full=True)
         frame = pd.DataFrame({field: table[name].to_numpy() for field, name in columns.items()})
         frame.insert(0, "time", self._times)
-        frame = frame.dropna(how="all", subset=list(FIELDS)).reset_index(drop=True)
+        frame = frame.dropna(how="all", subset=list(COLUMNS)).reset_index(drop=True)
         return Parsed("bars", frame, "wide Parquet", self._notes, symbol)
 
     def close(self) -> None:
@@ -155,7 +155,7 @@ def read(
 def _opened(file: BinaryIO) -> pq.ParquetFile:
     found = pq.ParquetFile(file, page_checksum_verification=True)
     groups = [found.metadata.row_group(group).num_rows for group in range(found.num_row_groups)]
-    if max(groups, default=0) * 8 * (len(FIELDS) + 2) > LARGEST_GROUP:
+    if max(groups, default=0) * 8 * (len(COLUMNS) + 2) > LARGEST_GROUP:
         raise CandleFileError(f"a row group has {max(groups):,} rows, more than fit; write it in smaller ones")
     return found
 
