@@ -89,7 +89,7 @@ def sentences(audit: pd.DataFrame, tickers: int) -> list[str]:
         first = f"No leak was found by {made} checks on {audited} of {tickers} tickers."
     found = [first]
     if warned:
-        found.append(f"Beware of: {_listed(row['name'] for row in warned)}.")
+        found.append(f"Read the warnings on: {_listed(row['name'] for row in warned)}.")
     rest = [f"{tickers - audited} tickers were not looked at"] if tickers > audited else []
     if skipped:
         rest.append(f"not applicable here: {_listed(row['name'] for row in skipped)}")
