@@ -8,14 +8,14 @@ alone; it is resumed and kept like any other. The report of the run shows them s
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
-from jobs import evaluate, features, ingest, labels, market, predict, report, train
+from jobs import evaluate, features, ingest, labels, predict, report, train
 from jobs.config import RunConfig
 from jobs.stage import Context, Stage, require, require_training, stage_fingerprint, up_to_date, write_whole
+from jobs.variants import Change, changed, differs, words
 from quant.network import ARCHITECTURES
 from quant.schemas import ABLATIONS, EVALUATION, frame
 from storage.manifest import Manifest, read_manifest
@@ -26,8 +26,6 @@ AS_CONFIGURED = "as_configured"
 PATH = (ingest, features, labels, train, predict, evaluate)
 
 logger = logging.getLogger("assay")
-
-Change = dict[str, dict[str, Any]]
 
 
 class AblateError(ValueError):
@@ -86,31 +84,7 @@ def run(context: Context) -> Manifest:
 def changes(config: RunConfig) -> dict[str, Change]:
     """What each variant changes; one that would change nothing is left out."""
     found = {name: VARIANTS[name](config) for name in config.ablate.variants}
-    return {
-        name: change
-        for name, change in found.items()
-        if any(
-            getattr(getattr(config, section), key) != value
-            for section, of in change.items()
-            for key, value in of.items()
-        )
-    }
-
-
-def changed(context: Context, name: str, change: Change) -> Context:
-    """The run of a variant: the same instants, the tickers that the model learned from, and one thing changed."""
-    learned = require(context, "train").details["tickers"]
-    parts = market.parts(context, market.of(context))
-    # hyperparameters that the run tuned are the variant's, too: it is not tuned again
-    given = train.tuned(context).config.model_dump(by_alias=True)
-    given["run"] = f"{context.run}-{name}"
-    given["train"]["tuned"] = False
-    given["ingest"]["tickers"] = tuple(ticker.partition(":")[2] for ticker in learned)
-    given["train"]["tickers"] = tuple(learned)
-    given["split"] |= {"start": parts["fit"].start, "end": parts["judge"].end}
-    for section, values in change.items():
-        given[section] |= values
-    return replace(context, config=RunConfig.model_validate(given))
+    return {name: change for name, change in found.items() if differs(config, change)}
 
 
 def rows_of(context: Context, variant: str, change: Change) -> list[dict[str, Any]]:
@@ -121,13 +95,6 @@ def rows_of(context: Context, variant: str, change: Change) -> list[dict[str, An
     found = read_table(context.store, context.run, EVALUATION)
     columns = [column.name for column in ABLATIONS.columns if column.name in found.columns]
     return found[columns].assign(variant=variant, setting=words(change)).to_dict("records")
-
-
-def words(change: Change) -> str:
-    """The settings of a variant as they would be configured."""
-    return ", ".join(
-        f"{section}.{key} = {value}" for section, values in change.items() for key, value in values.items()
-    )
 
 
 def print_summary(table: pd.DataFrame) -> None:

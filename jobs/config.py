@@ -101,6 +101,8 @@ class Features(Section):
 
     set: str = "pattern8_relative"
     """Feature set: pattern8, ta193, or the scale-free twin of either."""
+    whole_numbers: bool = False
+    """Whether values are cut to whole numbers as the article does; there to show its effect (`jobs.protocols`)."""
 
     @model_validator(mode="after")
     def _known(self) -> "Features":
@@ -559,6 +561,19 @@ class Audit(Section):
     """What a leak does in the pipeline: it is shown, or it ends the run before the shortlist; "off" looks for none."""
 
 
+class Protocols(Section):
+    """What the article's protocol is taken to list (`jobs.protocols`): the least of the entries that it shows."""
+
+    minimum_return: float = 0.25
+    """Least return, as a fraction."""
+    minimum_win_rate: Fraction = 0.59
+    """Least share of winning trades."""
+    minimum_expectancy: float = 0.004
+    """Least mean return of a trade after costs, as a fraction."""
+    minimum_sharpe: float = 0.59
+    """Least Sharpe ratio a year."""
+
+
 class Compare(Section):
     """Which runs are compared (`jobs.compare`)."""
 
@@ -668,6 +683,7 @@ class RunConfig(Section):
     placebo: Placebo = Placebo()
     shortlist: Shortlist = Shortlist()
     audit: Audit = Audit()
+    protocols: Protocols = Protocols()
     compare: Compare = Compare()
     plan: Plan = Plan()
     status: Status = Status()

@@ -12,6 +12,7 @@ from jobs.config import RunConfig
 from jobs.rates import Rate
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, items_of, run_stage
 from quant import features
+from quant.article import in_whole_numbers
 from quant.schemas import FEATURES
 from storage.manifest import Manifest
 
@@ -21,13 +22,17 @@ ROW_SECONDS = {"pattern8": 5.5e-7, "pattern8_relative": 5.5e-7, "ta193": 8e-6, "
 
 def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
     """Bring the features of the run up to date."""
-    name = context.config.features.set
+    chosen = context.config.features
     return run_stage(
         context,
         stage(context.config),
         items_of(market.of(context)),
         produce,
-        settings={"set": name, "versions": features.versions(name)},
+        settings={
+            "set": chosen.set,
+            "versions": features.versions(chosen.set),
+            **({"whole_numbers": True} if chosen.whole_numbers else {}),
+        },
         fan_out=fan_out,
     )
 
@@ -52,6 +57,8 @@ def stage(config: RunConfig) -> Stage:
 def produce(context: Context, item: Item, _extra: None) -> Produced:
     """Features of one ticker, as 32-bit floats; warm-up rows stay, as NaN."""
     frame = features.compute(market.bars(context, item.ticker), context.config.features.set)
+    if context.config.features.whole_numbers:
+        frame = in_whole_numbers(frame)
     return Produced({FEATURES: frame.astype("float32")}, {"rows": len(frame), "complete": _complete(frame)})
 
 

@@ -39,6 +39,7 @@ STAGE = Stage("predict", 1, ("ingest", "features", "train"), (SIGNALS,))
 logger = logging.getLogger("assay")
 
 ShardFunction = Callable[[list[Item], ShardJob], Receipt]
+Load = Callable[[ShardFunction, ShardJob], Callable[[list[Item]], Receipt]]
 
 
 @dataclass(frozen=True)
@@ -119,14 +120,15 @@ def through_actors(
     *,
     name: str,
     shared: ShardJob,
+    load: Load | None = None,
     **_: Any,
 ) -> Iterator[Outcome[list[Item], Receipt]]:
-    """Spread shards over actors, each of which loads the model once."""
+    """Spread shards over actors, each of which loads the model once, by ``loaded`` or by another function."""
     settings, workers = shared.context.config, shared.context.workers
     threads = min(settings.train.threads, workers)
     actors = settings.predict.actors or max(1, workers // threads)
     yield from map_actors(
-        functools.partial(loaded, function, shared),
+        functools.partial(load or loaded, function, shared),
         shards,
         name=name,
         actors=actors,

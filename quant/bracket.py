@@ -179,7 +179,7 @@ def reference(
         )
     candles = pd.DataFrame(dict(zip(PRICES, prices(bars), strict=True)), index=bars.index)
     wanted = signals(bars, signal)
-    with _quiet():
+    with quietly():
         backtest = library.Backtest(
             candles,
             Bracket,
@@ -224,7 +224,7 @@ def _plain(iterable: Iterator[int], **_: object) -> Iterator[int]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Keep what backtesting.py says on every run out of a worker's log: known warnings and its progress bar."""
     progress = library._tqdm
     with warnings.catch_warnings(), np.errstate(over="ignore", divide="ignore", invalid="ignore"):

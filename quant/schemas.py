@@ -578,6 +578,45 @@ AUDIT = Dataset(
     ),
 )
 
+PROTOCOLS = Dataset(
+    "protocols",
+    1,
+    "What each protocol between the article's and the honest one makes of a ticker, the traps removed one at a time",
+    ("step", "strategy"),
+    (
+        Column("step", "int64", "", "how many traps are removed, in the order of docs/protocols.md"),
+        Column("strategy", "string", "see docs/protocols.md", "all_bars, test_part, label or asset: which backtest"),
+        Column("start", "time", "UTC", "open of the first bar traded"),
+        Column("end", "time", "UTC", "open of the last bar traded"),
+        Column("held", "float64", "fraction", "return of holding over these bars, without costs"),
+        Column("optimised", "bool", "", "whether parameters were searched on these bars, as the first set did not do"),
+        Column("listed", "bool", "", "whether the asset would be listed"),
+        *FIGURES,
+    ),
+)
+
+PROTOCOL_STEPS = Dataset(
+    "protocol_steps",
+    1,
+    "What each step from the article's protocol to the honest one comes to",
+    ("scope", "step"),
+    (
+        Column("scope", "string", "", "a ticker that the model learned from, or all assets"),
+        Column("step", "int64", "", "how many traps are removed"),
+        Column("trap", "string", "see docs/protocols.md", "the trap removed last; empty at step 0"),
+        Column("meaning", "string", "", "what is done from this step on"),
+        Column("tickers", "int64", "count", "tickers with bars"),
+        Column("total_return", "float64", "fraction", "of the ticker, or the mean over all assets", nullable=True),
+        Column("annual_return", "float64", "fraction a year", "the same, geometric", nullable=True),
+        Column("sharpe", "float64", "a year", "of the ticker, or the median over all assets", nullable=True),
+        Column("trades", "int64", "count", "closed trades, of all assets together"),
+        Column("held", "float64", "fraction", "return of holding over the same bars, or its mean", nullable=True),
+        Column("listed", "int64", "count", "assets that would be listed"),
+        Column("listed_return", "float64", "fraction", "mean of their returns", nullable=True),
+    ),
+    by_ticker=False,
+)
+
 FAILURES = Dataset(
     "failures",
     1,
@@ -624,6 +663,8 @@ DATASETS: dict[str, Dataset] = {
         PORTFOLIO,
         CORRELATIONS,
         AUDIT,
+        PROTOCOLS,
+        PROTOCOL_STEPS,
         FAILURES,
     )
 }

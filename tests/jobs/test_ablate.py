@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobs import ablate, ingest, market
+from jobs import ablate, ingest, market, variants
 from jobs.stage import Context, NoModelError
 from quant.network import ARCHITECTURES
 from storage.manifest import Manifest, write_manifest
@@ -27,7 +27,7 @@ def test_each_variant_changes_one_thing(context: Context) -> None:
     before = json.loads(context.config.model_dump_json(by_alias=True))
     assert list(ablate.changes(context.config)) == list(ablate.VARIANTS)
     for name, change in ablate.changes(context.config).items():
-        variant = ablate.changed(context, name, change)
+        variant = variants.changed(context, name, change)
         after = json.loads(variant.config.model_dump_json(by_alias=True))
         assert variant.run == f"first-{name}"
         ((section, values),) = change.items()
@@ -48,13 +48,13 @@ def test_a_variant_has_what_the_run_tuned(context: Context) -> None:
     best = {"best": {"filters": 7, "dense": 9, "dropout": 0.4, "learning_rate": 0.005}}
     known = {"train": {"architecture": settings.architecture, "steps": settings.steps}}
     write_manifest(asked.store, asked.run, Manifest("tune", "x", known, {}, {}, {}, {}, {}, [], "2026-01-01", best))
-    variant = ablate.changed(asked, "shuffled_features", {"train": {"shuffle_features": 1}}).config.train
+    variant = variants.changed(asked, "shuffled_features", {"train": {"shuffle_features": 1}}).config.train
     assert (variant.tuned, variant.filters, variant.dense) == (False, 7, 9)
     assert (variant.dropout, variant.learning_rate) == (0.4, 0.005)
 
 
 def test_a_variant_has_the_same_parts(context: Context) -> None:
-    variant = ablate.changed(context, "fewest_steps", {"train": {"steps": 4}})
+    variant = variants.changed(context, "fewest_steps", {"train": {"steps": 4}})
     ingest.run(variant, fan_out=serially)
     ours, theirs = (market.parts(each, market.of(each)) for each in (context, variant))
     assert theirs == ours

@@ -1,0 +1,193 @@
+"""Run the article's protocol and the honest one on the same assets, and say what each trap between them is worth.
+
+python -m jobs.protocols --config run.toml --store URL --run NAME
+
+The honest protocol is the run itself, which is brought up to date first. The article's models are trained on the same
+ticker, bars and instants, as runs of their own (NAME-seed_…). Then every asset is traded by each protocol between the
+two, one trap removed at a time (docs/protocols.md).
+"""
+
+import functools
+import logging
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from jobs import compiled, features, ingest, labels, market, pipeline, predict, report, train, variants
+from jobs.config import RunConfig
+from jobs.gather import gather
+from jobs.protocol_trades import ARTICLE_LABEL, Task, Traps, loaded, produce
+from jobs.rates import Rate
+from jobs.stage import Context, FanOut, Item, Stage, fan_out, require, require_training, run_stage, write_whole
+from quant import protocols
+from quant.schemas import PROTOCOL_STEPS, PROTOCOLS, SHORTLIST
+from storage.manifest import Manifest
+from storage.tables import read_table
+
+STAGE = Stage(
+    "protocols",
+    1,
+    ("ingest", "train", "predict", "search", "backtest", "shortlist"),
+    (PROTOCOLS,),
+    prepare=compiled.ready,
+)
+SUMMARY = Stage("protocol_steps", 1, (STAGE.name,), (PROTOCOL_STEPS,))
+PATH = (ingest, features, labels, train)
+
+IN_PLACE: dict[str, variants.Change] = {
+    "whole_numbers": {"features": {"whole_numbers": True}},
+    "label": {"labels": ARTICLE_LABEL},
+    "scaler": {"train": {"scaler_rows": "all"}},
+    # the smallest network of the article's search, whose outcome it does not print
+    "window": {
+        "train": {
+            "architecture": "cnn_tuned",
+            "steps": 1,
+            "filters": 16,
+            "dense": 100,
+            "learning_rate": 1e-3,
+            "schedule": "constant",
+            "warmup": 0,
+            "batch": 64,
+            "class_weights": False,
+            "scaler": "minmax",
+            "clip": 1e6,
+        }
+    },
+    "price_levels": {"features": {"set": "ta193"}},
+}
+"""What each trap that makes another model sets."""
+
+logger = logging.getLogger("assay")
+
+
+class ProtocolsError(ValueError):
+    """A run whose protocol cannot be held against the article's."""
+
+
+def run(context: Context, fan_out: FanOut = fan_out, actors: FanOut | None = None) -> Manifest:
+    """Bring the run, the article's models and every protocol between the two up to date."""
+    require_training(context, STAGE.name)
+    if context.config.rejudge:
+        raise ProtocolsError("protocols: this run trained no model of its own (rejudge is set)")
+    pipeline.run(context)
+    runs = seeds(context)
+    for number, (traps, config) in enumerate(runs.items(), start=1):
+        logger.info("protocols: model %d of %d, with %s", number, len(runs), ", ".join(sorted(traps)))
+        for stage in PATH:
+            stage.run(replace(context, config=config))
+    trained = require(context, "train").details
+    ingested = market.of(context)
+    threshold = context.config.predict.threshold or float(trained["threshold"])
+    task = Task(
+        market.parts(context, ingested),
+        market.calendar(context, ingested),
+        threshold,
+        frozenset(trained["tickers"]),
+        runs,
+    )
+    manifest = run_stage(
+        context,
+        stage_of(context.config),
+        items(context),
+        produce,
+        settings={
+            "criteria": context.config.protocols.model_dump(),
+            "models": {
+                config.run: require(replace(context, config=config), "train").result_hash for config in runs.values()
+            },
+            "threshold": threshold,
+            "search": context.config.search.model_dump(),
+            "costs": context.config.costs.model_dump(),
+            "parts": {name: [str(part.start), str(part.end)] for name, part in task.parts.items()},
+        },
+        extra=task,
+        fan_out=actors or functools.partial(predict.through_actors, load=loaded),
+    )
+    rows = pd.concat(gather(tables, list(manifest.tickers), context, name="protocols", shared=context, fan_out=fan_out))
+    steps = protocols.waterfall(rows, sorted(task.learned & set(manifest.tickers)))
+    write_whole(context, SUMMARY, {}, {PROTOCOL_STEPS: steps})
+    report.run(context)
+    show(rows[rows["ticker"].isin(task.learned)], steps)
+    return manifest
+
+
+def stage_of(config: RunConfig) -> Stage:
+    """The stage with its cost: looking at every bar by each model, backtesting.py's runs and a search for each step."""
+    return replace(
+        STAGE,
+        rate=Rate(
+            ticker=0.5,
+            row=1.5e-4 + protocols.STEPS * config.search.trials * 1.5e-8,
+            requests=4,
+            read_row=60,
+            written=9_000,
+            memory=2.9e9,
+            memory_row=4_000,
+            start=25.0,
+        ),
+    )
+
+
+def seeds(context: Context) -> dict[Traps, RunConfig]:
+    """Configuration of each model that has traps in it, the article's first; one that is the run's own is left out."""
+    found = {}
+    for traps in protocols.models():
+        change: dict[str, dict[str, Any]] = {}
+        for trap in protocols.OF_THE_MODEL:
+            for section, values in IN_PLACE[trap].items() if trap in traps else ():
+                change.setdefault(section, {}).update(values)
+        if variants.differs(context.config, change):
+            first = next(name for name in protocols.OF_THE_MODEL if name in traps)
+            found[traps] = variants.changed(context, f"seed_{first}", change).config
+    return found
+
+
+def items(context: Context) -> list[Item]:
+    """One item for each judged ticker, with its figures and whether it was shortlisted."""
+    verdicts = read_table(context.store, context.run, SHORTLIST)
+    shortlisted = set(verdicts.loc[verdicts["shortlisted"], "ticker"])
+    judged = require(context, "backtest").tickers
+    rows = require(context, "predict").tickers
+    return [
+        Item(
+            ticker,
+            payload={"metrics": info["metrics"], "shortlisted": ticker in shortlisted},
+            rows=float(rows[ticker]["rows"]),
+        )
+        for ticker, info in sorted(judged.items())
+    ]
+
+
+def tables(tickers: list[str], context: Context) -> pd.DataFrame:
+    """What each protocol made of some tickers, as a task reads it."""
+    return pd.concat(
+        read_table(context.store, context.run, PROTOCOLS, ticker).assign(ticker=ticker) for ticker in tickers
+    )
+
+
+def show(rows: pd.DataFrame, steps: pd.DataFrame) -> None:
+    """Print the article's backtests and what each step comes to."""
+    percent = "{:+,.1%}".format
+    first = rows[(rows["step"] == 0) & (rows["strategy"] != protocols.ASSET)]
+    print("\nthe article's backtests:")
+    for row in first.itertuples(index=False):
+        print(
+            f"  {row.ticker}, {protocols.BACKTESTS[row.strategy]}: {percent(row.total_return)} in {row.trades:,} "
+            f"trades, {row.start:%Y-%m-%d} to {row.end:%Y-%m-%d} (held: {percent(row.held)})"
+        )
+    forms = dict.fromkeys(("total_return", "annual_return", "held", "listed_return"), percent)
+    forms |= {"sharpe": "{:.2f}".format, "trades": "{:,}".format}
+    for scope, table in steps.groupby("scope"):
+        print(f"\n{scope}, one trap removed at a time:\n")
+        shown = table.drop(
+            columns=["scope", "meaning"] if scope == protocols.ALL else ["scope", "meaning", "listed_return"]
+        )
+        print(shown.to_string(index=False, formatters={n: f for n, f in forms.items() if n in shown}))
+
+
+if __name__ == "__main__":
+    from jobs.runner import main
+
+    main("protocols")
