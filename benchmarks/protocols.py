@@ -1,4 +1,4 @@
-"""The article's tuned CNN on real candles, by the article's protocol and by an honest one, side by side.
+"""The article's tuned CNN judged on real candles, by the article's protocol and by an honest one, side by side.
 
     .venv/bin/python -m benchmarks.protocols --source ../shared/data/binance_um_15m_btc_eth
     .venv/bin/python -m benchmarks.protocols --source … --bars 151721 --epochs 20 --filters 64 --dense 300 --gpu
@@ -6,35 +6,26 @@
 The same network, search space, candles and borders; the latest bars of one ticker. By default ten trials of at most 6
 epochs in the lower half of the article's space, for a machine without a GPU (its largest network has 70 million
 parameters); the second line is the article's search over all bars. A run that is killed goes on by the same command.
-Prints the table of the two.
+Prints the table of the two. What trading by each comes to, `jobs.protocols` says.
 """
 
 import argparse
 import logging
 import tempfile
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from actors.connect import connect
 from jobs import evaluate, features, ingest, labels, market, predict, train, tune
 from jobs.config import RunConfig
 from jobs.stage import Context, require
-from jobs.train import MODEL, SCALER
-from quant import decision, engine, network, windows
-from quant.bars import segments
-from quant.parameters import BracketParameters
-from quant.scaling import Scaler
-from quant.schemas import EVALUATION, FEATURES, LABELS, TUNING
-from quant.splits import Part
-from storage import layout
+from quant.schemas import EVALUATION, LABELS, TUNING
 from storage.store import open_store
 from storage.tables import read_table
 
 PATH = (ingest, features, labels, tune, train, predict, evaluate)
 FRACTIONS = {"fit": 0.56, "validate": 0.14, "choose": 0.29, "judge": 0.01}  # the article judges the last 30 %
-BRACKET = BracketParameters(0.055, 0.055)
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "seed": {
         "features": {"set": "ta193"},
@@ -49,17 +40,6 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
         "train": {"steps": 15, "clip": 5.0},
     },
 }
-
-
-class Traded(NamedTuple):
-    """What a signal came to: return, and how many trades."""
-
-    total: float
-    trades: int
-
-    def __str__(self) -> str:
-        """Show both."""
-        return f"{self.total:+.0%} ({self.trades:,} trades)"
 
 
 def main() -> None:
@@ -84,7 +64,7 @@ def main() -> None:
             for stage in PATH:
                 logging.info("%s: %s", name, stage.__name__)
                 stage.run(context)
-            columns[name] = figures(context, name)
+            columns[name] = figures(context)
     table = pd.DataFrame(columns)
     print("\n| | " + " | ".join(table.columns) + " |")
     print("|---|" + "---|" * len(table.columns))
@@ -128,21 +108,12 @@ def market_end(arguments: argparse.Namespace) -> pd.Timestamp:
     return pd.Timestamp(times.max()) + pd.Timedelta("15min")
 
 
-def figures(context: Context, protocol: str) -> dict[str, str]:
-    """What one protocol says of its model, and what its signals come to."""
+def figures(context: Context) -> dict[str, str]:
+    """What one protocol says of its model."""
     (ticker,) = require(context, "train").details["tickers"]
     table = read_table(context.store, context.run, EVALUATION).set_index(["model", "statistic"])
     part = market.parts(context, market.of(context))["choose"]
-    probabilities, bars = everywhere(context, ticker)
-    threshold = float(require(context, "train").details["threshold"])
-    signal = (
-        # the article takes the likeliest class, and shifts it once more
-        pd.Series(probabilities.argmax(axis=1), bars.index).shift(1, fill_value=0)
-        if protocol == "seed"
-        else pd.Series(decision.signals(probabilities, threshold), bars.index)
-    )
-    label = read_table(context.store, context.run, LABELS, ticker, columns=["label"])["label"].reindex(bars.index)
-    whole = Part("all", bars.index[0], bars.index[-1] + pd.Timedelta("15min"))
+    label = read_table(context.store, context.run, LABELS, ticker, columns=["label"])["label"]
     best = require(context, "tune").details["best"]
     return {
         "trials, best": f"{len(read_table(context.store, context.run, TUNING))}: "
@@ -152,45 +123,8 @@ def figures(context: Context, protocol: str) -> dict[str, str]:
             for statistic in ("accuracy", "macro_f1", "direction_auc", "log_loss_at_shares")
             for model in ("cnn", "logistic", "boosting", "majority")
         },
-        "windows judged (long, short)": counted(label[part.rows(bars.index)]),
-        "the label itself traded, unseen bars": str(traded(bars, label.fillna(0).astype(int), part)),
-        "the CNN's signals, all bars, those learned from too": str(traded(bars, signal, whole)),
-        "the CNN's signals, unseen bars": str(traded(bars, signal, part)),
-        "buy and hold, unseen bars": f"{held(bars, part):+.0%}",
+        "windows judged (long, short)": counted(label[part.rows(pd.DatetimeIndex(label.index))]),
     }
-
-
-def everywhere(context: Context, ticker: str) -> tuple[np.ndarray[Any, Any], pd.DataFrame]:
-    """Probabilities of the model at every bar of the span, those it learned from too; certain of neutral elsewhere."""
-    network.configure(context.config.train.threads)
-    read = {
-        name: context.store.read(layout.model(context.run, context.config.train.architecture, name))
-        for name in (MODEL, SCALER)
-    }
-    scaler, steps = Scaler.from_json(read[SCALER].decode()), context.config.train.steps
-    parts = market.parts(context, market.of(context))
-    table = read_table(context.store, context.run, FEATURES, ticker, columns=list(scaler.columns))
-    table = table[(table.index >= parts["fit"].start) & (table.index < parts["judge"].end)]
-    rows = scaler.transform(table)
-    complete = ~np.isnan(rows).any(axis=1)
-    ends = windows.ends(complete, segments(table.index, pd.Timedelta("15min")), steps).astype(np.int64)
-    probabilities = np.tile(np.float32([1, 0, 0]), (len(table), 1))
-    probabilities[ends] = network.predict(network.load(read[MODEL]), rows, ends, steps)
-    return probabilities, market.bars(context, ticker).reindex(table.index)
-
-
-def traded(bars: pd.DataFrame, signal: pd.Series, part: Part) -> Traded:
-    """Trade a signal with the article's bracket and fees on a part."""
-    inside = part.rows(bars.index)
-    costs = engine.Costs(commission=0.001)
-    trades, equity = engine.replay(bars[inside], signal[inside].astype(np.int8), BRACKET, costs, "reverse")
-    return Traded(float(equity.iloc[-1] / equity.iloc[0]) - 1, len(trades))
-
-
-def held(bars: pd.DataFrame, part: Part) -> float:
-    """Return of holding over a part."""
-    close = bars["close"][part.rows(bars.index)]
-    return float(close.iloc[-1] / close.iloc[0]) - 1
 
 
 def shown(row: pd.Series) -> str:

@@ -20,7 +20,7 @@ from jobs.gather import gather
 from jobs.protocol_trades import ARTICLE_LABEL, Task, Traps, loaded, produce
 from jobs.rates import Rate
 from jobs.stage import Context, FanOut, Item, Stage, fan_out, require, require_training, run_stage, write_whole
-from quant import protocols
+from quant import protocols, report_protocols
 from quant.schemas import PROTOCOL_STEPS, PROTOCOLS, SHORTLIST
 from storage.manifest import Manifest
 from storage.tables import read_table
@@ -109,8 +109,14 @@ def run(context: Context, fan_out: FanOut = fan_out, actors: FanOut | None = Non
     steps = protocols.waterfall(rows, sorted(task.learned & set(manifest.tickers)))
     write_whole(context, SUMMARY, {}, {PROTOCOL_STEPS: steps})
     report.run(context)
-    show(rows[rows["ticker"].isin(task.learned)], steps)
+    show(context)
     return manifest
+
+
+def show(context: Context) -> None:
+    """Print what the article would have claimed, and what is left of it."""
+    if told := report.protocols(context):
+        print("\n".join(report_protocols.lines(told)))
 
 
 def stage_of(config: RunConfig) -> Stage:
@@ -165,26 +171,6 @@ def tables(tickers: list[str], context: Context) -> pd.DataFrame:
     return pd.concat(
         read_table(context.store, context.run, PROTOCOLS, ticker).assign(ticker=ticker) for ticker in tickers
     )
-
-
-def show(rows: pd.DataFrame, steps: pd.DataFrame) -> None:
-    """Print the article's backtests and what each step comes to."""
-    percent = "{:+,.1%}".format
-    first = rows[(rows["step"] == 0) & (rows["strategy"] != protocols.ASSET)]
-    print("\nthe article's backtests:")
-    for row in first.itertuples(index=False):
-        print(
-            f"  {row.ticker}, {protocols.BACKTESTS[row.strategy]}: {percent(row.total_return)} in {row.trades:,} "
-            f"trades, {row.start:%Y-%m-%d} to {row.end:%Y-%m-%d} (held: {percent(row.held)})"
-        )
-    forms = dict.fromkeys(("total_return", "annual_return", "held", "listed_return"), percent)
-    forms |= {"sharpe": "{:.2f}".format, "trades": "{:,}".format}
-    for scope, table in steps.groupby("scope"):
-        print(f"\n{scope}, one trap removed at a time:\n")
-        shown = table.drop(
-            columns=["scope", "meaning"] if scope == protocols.ALL else ["scope", "meaning", "listed_return"]
-        )
-        print(shown.to_string(index=False, formatters={n: f for n, f in forms.items() if n in shown}))
 
 
 if __name__ == "__main__":

@@ -19,8 +19,10 @@ from jobs.ingest import assumed
 from jobs.shortlist import metrics_frame, trials_frame
 from jobs.stage import Context, FanOut, fan_out, require
 from quant import report_quality
+from quant.protocols import ALL
 from quant.report import DETAILED, Audit, ModelEvaluation, ReportContent, render
 from quant.report_evaluation import Comparison
+from quant.report_protocols import ProtocolContent
 from quant.schemas import (
     ABLATIONS,
     CORRELATIONS,
@@ -30,6 +32,8 @@ from quant.schemas import (
     EVALUATION_GROUPS,
     FAILURES,
     PORTFOLIO,
+    PROTOCOL_STEPS,
+    PROTOCOLS,
     QUALITY,
     QUARANTINE,
     SHORTLIST,
@@ -40,6 +44,7 @@ from storage import layout
 from storage.manifest import Manifest, read_manifest
 from storage.tables import read_table
 
+WATERFALLS = 6  # tickers learned from that are told one by one
 CLASSES = ("neutral", "long", "short")
 LIBRARIES = ("ray", "tensorflow-cpu", "tensorflow", "keras", "pandas", "numpy", "backtesting", "TA-Lib")
 
@@ -95,6 +100,7 @@ def content(context: Context, pipeline: Manifest, fan_out: FanOut) -> ReportCont
         reasons=reasons(context, ingested, fan_out),
         assumed=dict(assumed(ingested)),
         audit=audited(context),
+        protocols=protocols(context),
         flags=flags_of(context, report_quality.worst(quality), fan_out),
         planted=frozenset(ingested.details["planted"]) if "planted" in ingested.details else None,
     )
@@ -128,6 +134,24 @@ def audited(context: Context) -> Audit | None:
     """What the audit of the run found, if it was made."""
     manifest = read_manifest(context.store, context.run, audit.STAGE.name)
     return manifest and Audit(audit.table(manifest), audit.sentences(manifest))
+
+
+def protocols(context: Context) -> ProtocolContent | None:
+    """What the article's protocol would have claimed of this very shortlist, if that was tried."""
+    done = read_manifest(context.store, context.run, "protocols")
+    summed = read_manifest(context.store, context.run, "protocol_steps")
+    if done is None or summed is None or summed.inputs[done.stage] != done.result_hash:
+        return None
+    if done.inputs["shortlist"] != require(context, "shortlist").result_hash:
+        return None
+    learned = [ticker for ticker in require(context, "train").details["tickers"] if ticker in done.tickers]
+    shown = learned[:WATERFALLS]
+    steps = read_table(context.store, context.run, PROTOCOL_STEPS)
+    tables = [read_table(context.store, context.run, PROTOCOLS, ticker).assign(ticker=ticker) for ticker in shown]
+    first = [table[table["step"] == 0] for table in tables]
+    return ProtocolContent(
+        steps[steps["scope"].isin([ALL, *shown])], pd.concat(first) if first else frame(PROTOCOLS, [])
+    )
 
 
 def quality_frame(ingested: Manifest) -> pd.DataFrame:

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quant import report_audit, report_evaluation, report_patterns, report_quality
+from quant import report_audit, report_evaluation, report_patterns, report_protocols, report_quality
 from quant import report_figures as figures
 from quant import report_words as words
 from quant.report_assets import ReportError as ReportError
 from quant.report_assets import asset, environment, require, shell
 from quant.report_evaluation import Comparison
 from quant.report_patterns import PatternContent
+from quant.report_protocols import ProtocolContent
 from quant.schemas import EVALUATION, EVALUATION_CURVES, EVALUATION_GROUPS, FAILURES, METRICS, SHORTLIST
 from quant.shortlist import RULES
 
@@ -158,6 +159,9 @@ class ReportContent:
         What was checked for leakage; None where nothing was.
     planted
         Demo market only: the tickers that truly hold a pattern.
+    protocols
+        What the article's protocol would have claimed, and what each of its traps is worth; None where that was not
+        tried.
     patterns
         Clusters of windows and what followed them; None where none were made.
     """
@@ -192,6 +196,7 @@ class ReportContent:
     flags: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     audit: Audit | None = None
     planted: frozenset[str] | None = None
+    protocols: ProtocolContent | None = None
     patterns: PatternContent | None = None
 
 
@@ -244,6 +249,7 @@ def render(content: ReportContent, *, detailed: int = DETAILED) -> str:
         unseen=None if unseen is None else figures.model_summary(unseen),
         tuned=[] if content.tuning is None else report_evaluation.trials(content.tuning),
         audit=None if content.audit is None else report_audit.rows(content.audit.findings),
+        protocols=None if content.protocols is None else report_protocols.section(content.protocols),
         quality=None if content.quality is None else _quality(content, content.quality, detailed),
         failures=content.failures.head(detailed).to_dict("records"),
     )

@@ -10,6 +10,7 @@ import pytest
 
 from jobs.config import RunConfig, Shortlist
 from jobs.runner import names, parse
+from quant import protocols
 from quant.schemas import DATASETS
 from quant.shortlist import DEFAULTS, RULES
 
@@ -56,6 +57,12 @@ def test_readme_tree_names_every_module():
         for path in sorted((ROOT / package).glob("*.py")):
             if path.name != "__init__.py":
                 assert re.search(rf"\b{re.escape(path.name)}\b", readme), f"README's tree lacks {package}/{path.name}"
+
+
+def test_every_trap_of_the_article_is_explained_in_the_order_of_its_removal():
+    page = (ROOT / "docs" / "protocols.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|", page.partition("## The traps")[2], re.MULTILINE)
+    assert rows == list(protocols.NAMES)
 
 
 def test_links_in_the_pages_lead_somewhere():

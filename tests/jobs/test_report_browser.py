@@ -1,5 +1,6 @@
 """The report in a real browser: what a person does with it, by mouse, by keyboard and on a phone."""
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,6 +109,20 @@ def test_hostile_names_are_text_everywhere(page: Chromium) -> None:
     page.evaluate("Plotly.Fx.hover(document.querySelector('[data-chart=promise]'), [{curveNumber: 1, pointNumber: 0}])")
     page.wait("document.querySelector('[data-chart=promise] .hovertext') !== null")
     assert HOSTILE in page.evaluate("document.querySelector('[data-chart=promise] .hovertext').textContent")
+
+
+def test_the_waterfall_falls_from_the_article_to_the_run(page: Chromium) -> None:
+    rows = "[...document.querySelectorAll('.waterfall')[0].tBodies[0].rows]"
+    bars = page.evaluate(f"{rows}.map((row) => row.querySelector('.fall span').getBoundingClientRect().toJSON())")
+    assert len(bars) == 12
+    # each bar begins, at its right, where the one before ends at its left
+    for before, after in itertools.pairwise(bars[1:]):
+        assert abs(after["right"] - before["left"]) <= 3
+    kinds = page.evaluate(f"{rows}.map((row) => row.querySelector('.fall span').className)")
+    assert kinds == ["gain"] + ["loss"] * 11
+    assert page.evaluate("document.querySelector('#protocols h3').textContent") == HOSTILE
+    page.click("#protocols details summary")
+    assert page.evaluate("document.querySelectorAll('.traps dt').length") == 11
 
 
 def test_header_sorts_both_ways(page: Chromium) -> None:

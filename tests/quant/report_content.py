@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quant import evaluation_tables
+from quant import evaluation_tables, protocols
 from quant.evaluation_tables import Judged
 from quant.quality import KINDS
 from quant.report import ModelEvaluation, ReportContent
 from quant.report_evaluation import Comparison
-from quant.schemas import EVALUATION, EVALUATION_CURVES, EVALUATION_GROUPS, FAILURES, METRICS, TUNING
+from quant.report_protocols import ProtocolContent
+from quant.schemas import EVALUATION, EVALUATION_CURVES, EVALUATION_GROUPS, FAILURES, METRICS, PROTOCOLS, TUNING
 from quant.schemas import frame as table
 from quant.shortlist import DEFAULTS
 
@@ -115,8 +116,24 @@ def report_content(tickers: int = 40, shortlisted: int = 6, seed: int = 0, **cha
         ),
         "flags": {name: _flags(place // 2) for place, name in enumerate(names) if place in (0, 2)},
         "planted": frozenset(names[:6]),
+        "protocols": _protocols(HOSTILE),
     }  # fmt: skip
     return ReportContent(**{**content, **changes})
+
+
+def _protocols(learned: str) -> ProtocolContent:
+    """A waterfall from a gain of 900 % to a loss, of one ticker and of all."""
+    year = {"start": pd.Timestamp("2024-01-01", tz="UTC"), "end": pd.Timestamp("2024-12-31", tz="UTC")}
+    figures = {column.name: 0.0 for column in PROTOCOLS.columns if column.type == "float64"} | {"sharpe": 1.0, **year}
+    rows = [
+        figures
+        | {"step": step, "strategy": strategy, "trades": 40, "listed": step < 8, "optimised": False}
+        | {"total_return": 9 * 0.5**step - 0.05}
+        for step in range(protocols.STEPS)
+        for strategy in (protocols.ASSET, protocols.ENTRIES, protocols.LABEL)
+    ]
+    made = table(PROTOCOLS, rows).assign(ticker=learned)
+    return ProtocolContent(protocols.waterfall(made, [learned]), made[made["step"] == 0])
 
 
 def _quality(names: list[str], generator: np.random.Generator) -> pd.DataFrame:
