@@ -96,7 +96,7 @@ def traded(context: Context, item: Item, task: Task) -> Iterator[tuple[int, str,
     for step in range(protocols.STEPS):
         traps = protocols.remaining(step)
         if "same_bars" not in traps:
-            if judged := of_the_run(context, item, task, traps):
+            if judged := of_the_run(context, item, bars[task.parts["judge"].rows(pd.DatetimeIndex(bars.index))], traps):
                 yield step, ASSET, judged
             continue
         given = known[traps & frozenset(protocols.OF_THE_MODEL)]
@@ -179,20 +179,13 @@ def of_an_asset(
     return {**protocols.described(bars, figures), "listed": criteria.met(figures), "optimised": True}
 
 
-def of_the_run(context: Context, item: Item, task: Task, traps: Traps) -> dict[str, Any] | None:
-    """The run's own figures on the judge part; None where the ticker has no bars there."""
+def of_the_run(context: Context, item: Item, bars: pd.DataFrame, traps: Traps) -> dict[str, Any] | None:
+    """The run's own figures on the bars of the judge part; None where the ticker was not judged."""
     rows = {row["part"]: row for row in item.payload["metrics"]}
-    if "judge" not in rows:
+    if "judge" not in rows or bars.empty:
         return None
     if "luck" in traps:
         listed = "choose" in rows and Criteria(**context.config.protocols.model_dump()).met(rows["choose"])
     else:
         listed = item.payload["shortlisted"]
-    part, judged = task.parts["judge"], rows["judge"]
-    return {
-        "start": part.start,
-        "end": part.end - market.bar_length(market.of(context)),
-        "held": judged["buy_and_hold_return"],
-        "listed": listed,
-        **{name: judged[name] for name in NAMES},
-    }
+    return {**protocols.described(bars, {name: rows["judge"][name] for name in NAMES}), "listed": listed}

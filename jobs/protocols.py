@@ -19,7 +19,19 @@ from jobs.config import RunConfig
 from jobs.gather import gather
 from jobs.protocol_trades import ARTICLE_LABEL, Task, Traps, loaded, produce
 from jobs.rates import Rate
-from jobs.stage import Context, FanOut, Item, Stage, fan_out, require, require_training, run_stage, write_whole
+from jobs.stage import (
+    Context,
+    FanOut,
+    Item,
+    Stage,
+    fan_out,
+    require,
+    require_training,
+    run_stage,
+    stage_fingerprint,
+    up_to_date,
+    write_whole,
+)
 from quant import protocols, report_protocols
 from quant.schemas import PROTOCOL_STEPS, PROTOCOLS, SHORTLIST
 from storage.manifest import Manifest
@@ -105,9 +117,11 @@ def run(context: Context, fan_out: FanOut = fan_out, actors: FanOut | None = Non
         extra=task,
         fan_out=actors or functools.partial(predict.through_actors, load=loaded),
     )
-    rows = pd.concat(gather(tables, list(manifest.tickers), context, name="protocols", shared=context, fan_out=fan_out))
-    steps = protocols.waterfall(rows, sorted(task.learned & set(manifest.tickers)))
-    write_whole(context, SUMMARY, {}, {PROTOCOL_STEPS: steps})
+    if not up_to_date(context, SUMMARY, stage_fingerprint(context, SUMMARY, {})):
+        tickers = list(manifest.tickers)
+        rows = pd.concat(gather(tables, tickers, context, name="protocols", shared=context, fan_out=fan_out))
+        steps = protocols.waterfall(rows, sorted(task.learned & set(tickers)))
+        write_whole(context, SUMMARY, {}, {PROTOCOL_STEPS: steps})
     report.run(context)
     show(context)
     return manifest
@@ -144,7 +158,8 @@ def seeds(context: Context) -> dict[Traps, RunConfig]:
         for trap in protocols.OF_THE_MODEL:
             for section, values in IN_PLACE[trap].items() if trap in traps else ():
                 change.setdefault(section, {}).update(values)
-        if variants.differs(context.config, change):
+        # the first is applied to bars that the run itself does not predict
+        if not found or variants.differs(context.config, change):
             first = next(name for name in protocols.OF_THE_MODEL if name in traps)
             found[traps] = variants.changed(context, f"seed_{first}", change).config
     return found
