@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -86,7 +86,15 @@ def settings(section: type[Section], prefix: str = "") -> Iterator[tuple[str, st
         if isinstance(kind, type) and issubclass(kind, Section):
             yield from settings(kind, f"{name}.")
         else:
-            yield name, str(field.default), " ".join((field.description or "").split())
+            choices = ", ".join(f"`{choice}`" for choice in allowed(kind))
+            meaning = " ".join((field.description or "").split())
+            yield name, str(field.default), f"{meaning} Allowed: {choices}." if choices else meaning
+
+
+def allowed(kind: Any) -> list[str]:
+    """The values of a choice, also of one within a list or beside None; none of any other type."""
+    inner = get_args(kind)
+    return [*map(str, inner)] if get_origin(kind) is Literal else [value for part in inner for value in allowed(part)]
 
 
 def features_page() -> str:
