@@ -24,7 +24,7 @@ class ModelError(ValueError):
 
 
 def check(data: bytes, source: str, limit: int = LARGEST) -> None:
-    """Refuse an archive that is damaged, too large or not made of Keras' own layers.
+    """Refuse an archive that is damaged, too large or not made of Keras' own layers; read what passes uncompiled.
 
     Parameters
     ----------
@@ -56,6 +56,8 @@ def check(data: bytes, source: str, limit: int = LARGEST) -> None:
     # an encrypted member and endless nesting are RuntimeErrors
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
         raise ModelError(f"{source} is damaged or no .keras file ({len(data):,} bytes): {error}") from error
+    if isinstance(configuration, dict):
+        configuration.pop("compile_config", None)  # how it was trained: left out by whoever reads without compiling
     _check_trusted(configuration, source)
 
 

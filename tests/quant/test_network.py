@@ -332,6 +332,16 @@ def test_a_saved_model_predicts_the_same_and_holds_no_optimizer() -> None:
     assert len(data) < 4 * learner.model.count_params() + 40_000
 
 
+def test_a_model_saved_after_fit_is_read_without_what_it_was_compiled_with() -> None:
+    windows, model = pattern(50), small().model
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(cut(windows.rows, windows.ends, LENGTH), windows.labels, shuffle=False, verbose=0)
+    loaded = network.load(network.save(model))
+    assert not hasattr(loaded, "optimizer")
+    expected = network.predict(model, windows.rows, windows.ends, LENGTH)
+    assert np.array_equal(network.predict(loaded, windows.rows, windows.ends, LENGTH), expected)
+
+
 def test_a_model_with_code_of_its_own_is_refused() -> None:
     import keras
 
