@@ -1,4 +1,4 @@
-"""Read bars from the demo market, the samples, or files at any URL; keep what is sound, quarantine the rest.
+"""Read bars from a demo market, files at any URL, bulk data or an exchange; keep what is sound, quarantine the rest.
 
 python -m jobs.ingest --source PATH_OR_URL --store URL --run NAME
 """
