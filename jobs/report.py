@@ -12,19 +12,19 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
-from jobs import audit, market, pattern_page
+from jobs import audit, market, pattern_page, report_tickers
 from jobs.flags import flags
 from jobs.gather import gather
 from jobs.ingest import assumed
 from jobs.shortlist import metrics_frame, trials_frame
 from jobs.stage import Context, FanOut, fan_out, require
 from quant import report_quality
+from quant import report_words as words
 from quant.report import DETAILED, Audit, ModelEvaluation, ReportContent, render
 from quant.report_evaluation import Comparison
 from quant.schemas import (
     ABLATIONS,
     CORRELATIONS,
-    EQUITY,
     EVALUATION,
     EVALUATION_CURVES,
     EVALUATION_GROUPS,
@@ -71,9 +71,9 @@ def content(context: Context, pipeline: Manifest, fan_out: FanOut) -> ReportCont
         parts={name: (part.start, part.end) for name, part in market.parts(context, ingested).items()},
         shortlist=shortlist,
         metrics=metrics_frame(judged),
-        equity=curves(
-            context, [name for name in shortlist["ticker"].head(DETAILED) if name in judged.tickers], fan_out
-        ),
+        details=report_tickers.details(context, shortlist.head(DETAILED), searched, judged, fan_out),
+        bar=words.length_of(market.bar_length(ingested)),
+        objective=context.config.search.objective,
         trials=max((int(info["trials"]) for info in searched.tickers.values()), default=0),
         rules=context.config.shortlist.model_dump(),
         market=require(context, "shortlist").details,
@@ -98,17 +98,6 @@ def content(context: Context, pipeline: Manifest, fan_out: FanOut) -> ReportCont
         flags=flags_of(context, report_quality.worst(quality), fan_out),
         planted=frozenset(ingested.details["planted"]) if "planted" in ingested.details else None,
     )
-
-
-def curves(context: Context, tickers: list[str], fan_out: FanOut) -> dict[str, pd.DataFrame]:
-    """Equity of some tickers."""
-    parts = gather(equity, tickers, context, name="curves", shared=context, fan_out=fan_out)
-    return {ticker: curve for part in parts for ticker, curve in part.items()}
-
-
-def equity(tickers: list[str], context: Context) -> dict[str, pd.DataFrame]:
-    """Equity of some tickers, as a task reads it."""
-    return {ticker: read_table(context.store, context.run, EQUITY, ticker) for ticker in tickers}
 
 
 def uncharged(context: Context, judged: Manifest) -> tuple[str, ...]:

@@ -5,20 +5,21 @@ policy forbids the browser to fetch anything or to run any other script. Text fr
 config) is escaped by the template or embedded as JSON that cannot end its own element.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from quant import report_audit, report_evaluation, report_patterns, report_quality
+from quant import report_audit, report_evaluation, report_patterns, report_quality, report_ticker
 from quant import report_figures as figures
 from quant import report_words as words
 from quant.report_assets import ReportError as ReportError
 from quant.report_assets import asset, environment, require, shell
 from quant.report_evaluation import Comparison
 from quant.report_patterns import PatternContent
+from quant.report_ticker import Detail
 from quant.schemas import EVALUATION, EVALUATION_CURVES, EVALUATION_GROUPS, FAILURES, METRICS, SHORTLIST
 from quant.shortlist import RULES
 
@@ -114,9 +115,13 @@ class ReportContent:
         ``schemas.SHORTLIST``: every ticker with its verdict, best first.
     metrics
         ``schemas.METRICS`` of all tickers with a column ``ticker``; a frame of no rows needs no columns.
-    equity
-        Ticker → ``schemas.EQUITY`` frame indexed by time (or with a column ``time``); tickers may be missing, and
-        those beyond the first ``detailed`` of the shortlist are not shown.
+    details
+        Ticker → its tables; tickers may be missing, and those beyond the first ``detailed`` of the shortlist are not
+        shown.
+    bar
+        Length of a bar, as shown.
+    objective
+        What the search maximised (``report_words.OBJECTIVES``).
     trials
         Parameter sets tried a ticker.
     rules
@@ -171,7 +176,9 @@ class ReportContent:
     parts: Mapping[str, tuple[pd.Timestamp, pd.Timestamp]]
     shortlist: pd.DataFrame
     metrics: pd.DataFrame
-    equity: Mapping[str, pd.DataFrame]
+    details: Mapping[str, Detail]
+    bar: str
+    objective: str
     trials: int
     rules: Mapping[str, float | None]
     market: Mapping[str, Any]
@@ -196,7 +203,7 @@ class ReportContent:
 
 
 def render(content: ReportContent, *, detailed: int = DETAILED) -> str:
-    """Return the report as one HTML page of about 2 MB plus 5 kB a ticker, and 0.2 kB for each that is only listed.
+    """Return the report as one HTML page of about 2 MB plus SIZE a ticker, and 0.2 kB for each that is only listed.
 
     Parameters
     ----------
@@ -216,11 +223,12 @@ def render(content: ReportContent, *, detailed: int = DETAILED) -> str:
     rules = figures.rule_table(content.rules, table)
     patterns = None if content.patterns is None else report_patterns.section(content.patterns)
     data = _data(content, best) | {"rules": rules, "others": figures.listed(others)}
+    style, script = report_patterns.page() if patterns else (asset("page.css"), asset("page.js"))
     template = environment().get_template("page.html.jinja")
     return template.render(
         content=content,
         words=words,
-        **(shell(*report_patterns.page()) if patterns else shell(asset("page.css"), asset("page.js"))),
+        **shell(style + asset("opened.css"), script + asset("opened.js")),
         data=data | ({"patterns": patterns["data"]} if patterns else {}),
         patterns=patterns,
         detailed=detailed,
@@ -269,6 +277,8 @@ def _check(content: ReportContent) -> None:
         for dataset in (EVALUATION, EVALUATION_CURVES, EVALUATION_GROUPS):
             given = getattr(content.comparison, _PARTS_OF_A_COMPARISON[dataset.name])
             require(f"comparison of {dataset.name}", given, tuple(column.name for column in dataset.columns))
+    if content.objective not in words.OBJECTIVES:
+        raise ReportError(f"objective is {content.objective!r}; allowed: {', '.join(words.OBJECTIVES)}")
     unknown = set(content.rules) - {rule.name for rule in RULES}
     if unknown:
         raise ReportError(f"there is no rule {min(unknown)!r}; allowed: {', '.join(rule.name for rule in RULES)}")
@@ -342,38 +352,20 @@ def _table(content: ReportContent, rows: pd.DataFrame, columns: Mapping[str, str
 
 def _data(content: ReportContent, table: pd.DataFrame) -> dict[str, Any]:
     """What the script draws and opens: all numbers of the charts, all texts of the rows of these tickers."""
-    axes, curves = figures.equity_data(
-        {name: content.equity[name] for name in table["ticker"] if name in content.equity}
+    axes, tickers = report_ticker.packed(
+        table, content.metrics, content.parameters, content.rules, content.details, content.objective
     )
-    metrics = {(row["ticker"], row["part"]): row for row in _of(content.metrics, table)}
-    chosen = {} if content.parameters is None else {row["ticker"]: row for row in _of(content.parameters, table)}
-    tickers = {
-        record["ticker"]: {
-            "reason": record["reason"],
-            "statistics": figures.detail_rows(
-                record, metrics.get((record["ticker"], "choose"), {}), metrics.get((record["ticker"], "judge"), {})
-            ),
-            "rules": figures.rule_rows(record, content.rules),
-            "evidence": figures.evidence_rows(record),
-            "parameters": figures.parameter_rows(chosen[record["ticker"]]) if record["ticker"] in chosen else None,
-            "equity": curves.get(str(record["ticker"])),
-        }
-        for record in table.to_dict("records")
-    }
     return {
         "axes": axes,
         "tickers": tickers,
+        "bar": content.bar,
+        "objective": words.OBJECTIVES[content.objective][0],
         "glossary": words.GLOSSARY,
         "portfolio": figures.thin(content.portfolio, "equity", "drawdown"),
         "promises": figures.promises(content.shortlist),
         "evaluation": None if content.comparison is None else report_evaluation.data(content.comparison),
         "history": None if content.evaluation is None else figures.plain_columns(content.evaluation.history),
     }
-
-
-def _of(frame: pd.DataFrame, table: pd.DataFrame) -> list[dict[Hashable, Any]]:
-    """The rows of a frame that are of the tickers of a table."""
-    return frame[frame["ticker"].isin(table["ticker"])].to_dict("records") if len(frame) else []
 
 
 def _quality(content: ReportContent, quality: pd.DataFrame, detailed: int) -> dict[str, Any]:
