@@ -27,6 +27,7 @@ def asset(name: str) -> str:
     return importlib.resources.files("quant").joinpath("report_page", name).read_text("utf-8")
 
 
+@functools.cache
 def environment() -> Environment:
     """The environment of all templates: text is escaped, a name that is missing is an error."""
     made = Environment(

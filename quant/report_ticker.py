@@ -64,6 +64,7 @@ def packed(
     names = table["ticker"].tolist()
     axes, curves = figures.equity_data({name: details[name].equity for name in names if name in details})
     figures_of = {(row["ticker"], row["part"]): row for row in _of(metrics, table)}
+    nothing = Detail()
     sets = {} if chosen is None else {row["ticker"]: row for row in _of(chosen, table)}
     return axes, {
         record["ticker"]: packed_json(
@@ -78,7 +79,7 @@ def packed(
                 "evidence": figures.evidence_rows(record),
                 "parameters": parameters.parameter_rows(sets[record["ticker"]]) if record["ticker"] in sets else None,
                 "equity": curves.get(record["ticker"]),
-                **_of_tables(details.get(record["ticker"], Detail()), objective),
+                **_of_tables(details.get(record["ticker"], nothing), objective),
             }
         )
         for record in table.to_dict("records")
