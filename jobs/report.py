@@ -18,7 +18,7 @@ from jobs.gather import gather
 from jobs.ingest import assumed
 from jobs.shortlist import metrics_frame, trials_frame
 from jobs.stage import Context, FanOut, fan_out, require
-from quant import report_quality
+from quant import report_quality, report_table
 from quant import report_words as words
 from quant.report import DETAILED, Audit, ModelEvaluation, ReportContent, render
 from quant.report_evaluation import Comparison
@@ -32,23 +32,25 @@ from quant.schemas import (
     PORTFOLIO,
     QUALITY,
     QUARANTINE,
+    REPORT_FIGURES,
     SHORTLIST,
     TUNING,
     frame,
 )
 from storage import layout
 from storage.manifest import Manifest, read_manifest
-from storage.tables import read_table
+from storage.tables import read_table, write_table
 
 CLASSES = ("neutral", "long", "short")
 LIBRARIES = ("ray", "tensorflow-cpu", "tensorflow", "keras", "pandas", "numpy", "backtesting", "TA-Lib")
 
 
 def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
-    """Write the report of a run that the pipeline brought to its end."""
+    """Write the report of a run that the pipeline brought to its end, and the figures that are nowhere else."""
     pipeline = require(context, "pipeline")
-    page = render(content(context, pipeline, fan_out))
-    context.store.write(layout.report(context.run), page.encode())
+    found = content(context, pipeline, fan_out)
+    write_table(context.store, context.run, REPORT_FIGURES, report_table.table(found))
+    context.store.write(layout.report(context.run), render(found).encode())
     return pipeline
 
 

@@ -234,7 +234,7 @@ def render(content: ReportContent, *, detailed: int = DETAILED) -> str:
         detailed=detailed,
         others=len(others),
         **_verdict(content),
-        funnel=_funnel(content),
+        funnel=_funnel_bars(content),
         rules=rules,
         placebos=words.placebo_sentence(content.market, int(table["shortlisted"].sum())),
         together=words.candidates_sentence(content.market),
@@ -296,31 +296,45 @@ def _verdict(content: ReportContent) -> dict[str, Any]:
         verdict = f"{len(passed)} of {tickers} {'holds' if len(passed) == 1 else 'hold'} up"
     else:
         verdict = f"Nothing holds up: none of {tickers}"
-    found = None
-    if content.planted is not None:
-        found = {
-            "planted": len(content.planted),
-            "found": len(content.planted & set(passed)),
-            "missed": sorted(content.planted - set(passed)),
-            "false": sorted(set(passed) - content.planted),
-        }
-    return {"verdict": verdict, "passed": words.listing(passed), "passed_count": len(passed), "known_answer": found}
+    return {
+        "verdict": verdict,
+        "passed": words.listing(passed),
+        "passed_count": len(passed),
+        "known_answer": known_answer(content),
+    }
 
 
-def _funnel(content: ReportContent) -> list[dict[str, Any]]:
+def known_answer(content: ReportContent) -> dict[str, Any] | None:
+    """Demo market only: how many tickers hold a pattern, how many were found, and which were mistaken."""
+    if content.planted is None:
+        return None
+    passed = set(content.shortlist.loc[content.shortlist["shortlisted"], "ticker"])
+    return {
+        "planted": len(content.planted),
+        "found": len(content.planted & passed),
+        "missed": sorted(content.planted - passed),
+        "false": sorted(passed - content.planted),
+    }
+
+
+def funnel(content: ReportContent) -> dict[str, int]:
     """How many tickers passed each step of the selection."""
     table, metrics = content.shortlist, content.metrics.to_dict("records")
     traded = [row["ticker"] for row in metrics if row["part"] == "choose" and row["trades"] > 0]
     failed = set(content.failures["ticker"]) - set(table["ticker"])
-    steps = (
-        ("Tickers in the run", len(table) + len(failed)),
-        ("Processed without failure", len(table)),
-        ("Traded on the choose part", int(table["ticker"].isin(traded).sum())),
-        ("Candidates: positive on choose", int(table["stage"].isin(["judge", "shortlisted"]).sum())),
-        ("Shortlisted: passed every rule", int(table["shortlisted"].sum())),
-    )
-    whole = max(steps[0][1], 1)
-    return [{"label": label, "count": words.count(number), "share": number / whole} for label, number in steps]
+    return {
+        "Tickers in the run": len(table) + len(failed),
+        "Processed without failure": len(table),
+        "Traded on the choose part": int(table["ticker"].isin(traded).sum()),
+        "Candidates: positive on choose": int(table["stage"].isin(["judge", "shortlisted"]).sum()),
+        "Shortlisted: passed every rule": int(table["shortlisted"].sum()),
+    }
+
+
+def _funnel_bars(content: ReportContent) -> list[dict[str, Any]]:
+    steps = funnel(content)
+    whole = max(*steps.values(), 1)
+    return [{"label": label, "count": words.count(number), "share": number / whole} for label, number in steps.items()]
 
 
 def _table(content: ReportContent, rows: pd.DataFrame, columns: Mapping[str, str]) -> dict[str, Any]:

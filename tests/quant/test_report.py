@@ -32,10 +32,10 @@ class Page(HTMLParser):
         self.tickers: dict[str, list[str]] = {}
         self.raw: dict[str, str] = {}
         self._table, self._raw = "", ""
-        self._words: list[str] = []
+        self.words: list[str] = []
         self.feed(html)
         self.close()
-        self.text = re.sub(r"\s+", " ", " ".join(self._words))
+        self.text = re.sub(r"\s+", " ", " ".join(self.words))
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         values = dict(attributes)
@@ -57,7 +57,7 @@ class Page(HTMLParser):
         if self._raw:
             self.raw[self._raw] = self.raw.get(self._raw, "") + text
         else:
-            self._words.append(text)
+            self.words.append(text)
 
 
 @pytest.fixture(scope="module")
