@@ -48,10 +48,13 @@ PASSED = {
 FAILED = {"shortlisted": "", "judge": "deflated_sharpe, false_discovery_rate", "choose": ""}
 
 
-def report_content(tickers: int = 40, shortlisted: int = 6, seed: int = 0, **changes: Any) -> ReportContent:
+def report_content(
+    tickers: int = 40, shortlisted: int = 6, seed: int = 0, *, rejected: int = 2, traded: int = 40, **changes: Any
+) -> ReportContent:
     """Content of a demo run: the first tickers hold up, two thirds of the others never became candidates.
 
-    The first shortlisted ticker has a hostile name, the second a Chinese one.
+    The first shortlisted ticker has a hostile name, the second a Chinese one. The shortlisted and some rejected ones
+    have candles, with so many trades each.
     """
     generator = np.random.default_rng(seed)
     names = [f"demo:C{number:02d}USDT" for number in range(tickers)]
@@ -76,7 +79,9 @@ def report_content(tickers: int = 40, shortlisted: int = 6, seed: int = 0, **cha
         "shortlist": frame,
         "metrics": pd.DataFrame([row for record in rows for row in _metrics(record)]),
         "details": {
-            row["ticker"]: detail(row, _equity(row, generator), seed=place, pictured=place < shortlisted + 2)
+            row["ticker"]: detail(
+                row, _equity(row, generator), place, traded if place < shortlisted + rejected else None
+            )
             for place, row in enumerate(rows)
             if row["stage"] != "choose"
         },
@@ -308,8 +313,8 @@ def _equity(verdict: dict[str, Any], generator: np.random.Generator) -> pd.DataF
     )
 
 
-def detail(verdict: dict[str, Any], equity: pd.DataFrame, seed: int, pictured: bool) -> Detail:
-    """What an opened row shows: three folds, a grid of 24 sets, and for some tickers candles with 40 trades."""
+def detail(verdict: dict[str, Any], equity: pd.DataFrame, seed: int, traded: int | None) -> Detail:
+    """What an opened row shows: three folds, a grid of 24 sets, and where it was traded candles with the trades."""
     generator = np.random.default_rng(seed)
     days = pd.date_range(*PARTS["choose"], periods=6, tz="UTC")
     figures = {"total_return": 0.02, "sharpe": 1.1, "trades": 12, "max_drawdown": -0.03}
@@ -325,7 +330,7 @@ def detail(verdict: dict[str, Any], equity: pd.DataFrame, seed: int, pictured: b
         equity=equity,
         folds=table(FOLDS, folds),
         neighbourhood=neighbourhood(*grid(verdict["choose_sharpe"], generator)),
-        picture=picture(bars, trades(bars, 40, generator)) if pictured else None,
+        picture=picture(bars, trades(bars, traded, generator)) if traded else None,
     )
 
 
