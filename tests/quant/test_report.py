@@ -315,8 +315,8 @@ def test_same_content_gives_the_same_page(content: ReportContent) -> None:
     assert render(content) == render(report_content())
 
 
-def test_250_tickers_stay_below_7_mb() -> None:
-    assert len(render(report_content(tickers=250, shortlisted=40)).encode()) < 7_000_000
+def test_250_tickers_of_which_42_have_candles_stay_below_4_mb() -> None:
+    assert len(render(report_content(tickers=250, shortlisted=40)).encode()) < 4_000_000
 
 
 def test_missing_parts_are_said_to_be_missing(content: ReportContent) -> None:

@@ -15,8 +15,9 @@ from quant.report_table import table
 from quant.schemas import REPORT_FIGURES
 from storage.store import open_store
 from storage.tables import read_table, write_table
+from tests.quant.pattern_content import pattern_content
 from tests.quant.report_content import grid, report_content
-from tests.quant.test_report import Page, opened
+from tests.quant.test_report import Page, audit_of, opened
 
 NUMBER = re.compile(r"[+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?%?|∞")
 FORMS = (".2f", ",.2f", ".3f", "+.3f", ",.1f", "g", ".2g", ".3g")
@@ -24,7 +25,9 @@ FORMS = (".2f", ",.2f", ".3f", "+.3f", ",.1f", "g", ".2g", ".3g")
 
 @pytest.fixture(scope="module")
 def content() -> ReportContent:
-    return report_content(tickers=20)
+    return report_content(
+        tickers=20, patterns=pattern_content(), audit=audit_of(("labels", "demo:AAA", "warning", "3 bars"))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +49,8 @@ def test_rows_are_a_table_of_the_run(figures: pd.DataFrame) -> None:
 def written(value: float) -> Iterator[str]:
     """The ways in which the page writes a number."""
     for digits in (0, 1, 2):
-        yield from (words.percent(value, signed, digits) for signed in (False, True))
+        shares = [words.percent(value, signed, digits) for signed in (False, True)]
+        yield from (text.removesuffix(unit) for text in shares for unit in ("", "%"))  # a difference is so many points
     yield from (f"{value:{form}}".replace("-", "−") for form in FORMS)
     yield from (words.probability(value).lstrip("<>"), words.decimal(value))
     if np.isfinite(value) and value == int(value):
@@ -87,6 +91,8 @@ SECTIONS = {
     "rejected": (("shortlist",), ("verdict",), ""),
     "calendar": ((), ("calendar", "labels"), ""),
     "model": (("tuning", "evaluation"), ("model", "verdict"), "95% 0.5"),
+    "patterns": (("patterns",), ("patterns",), "10%"),
+    "audit": (("audit",), ("audit",), ""),
     "quality": (("failures",), ("quality",), ""),
     "reproduce": ((), ("run",), ""),
 }
@@ -106,6 +112,8 @@ def test_every_number_that_a_section_shows_is_in_a_table(
         "correlations": [content.correlations],
         "tuning": [content.tuning],
         "failures": [content.failures],
+        "audit": [content.audit.findings],
+        "patterns": [content.patterns.outcomes, content.patterns.counts],
         "evaluation": [compared.statistics, compared.curves, compared.groups, compared.ablations],
     }
     tables = [frame for name in names for frame in of_a_name[name]]
