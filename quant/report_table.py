@@ -49,7 +49,7 @@ def _verdict(content: ReportContent) -> Iterator[Figure]:
     yield from _numbers("verdict", {"parameter sets tried a ticker": content.trials})
     yield Figure("verdict", "tickers: rejected", int((~content.shortlist["shortlisted"]).sum()))
     for stage, number in content.shortlist["stage"].value_counts().items():
-        yield Figure("verdict", f"tickers: stopped at {stage}", int(number))
+        yield Figure("verdict", f"tickers: stage {stage}", int(number))
     if known is not None:
         for name, value in known.items():
             number, listed = (value, "") if isinstance(value, int) else (len(value), ", ".join(value))
