@@ -39,19 +39,24 @@ def details(
     context: Context, shortlist: pd.DataFrame, searched: Manifest, judged: Manifest, fan_out: FanOut
 ) -> dict[str, Detail]:
     """Tables of the tickers of a shortlist, those left out whose judged run failed."""
-    known = shortlist[shortlist["ticker"].isin(judged.tickers)].sort_values("rank")
-    listed = known["shortlisted"]
-    pictured = [*known.loc[listed, "ticker"].head(PICTURED), *known.loc[~listed, "ticker"].head(REJECTED)]
+    known = shortlist[shortlist["ticker"].isin(judged.tickers)]
     task = Task(
         context,
         market.parts(context, market.of(context))["judge"],
-        frozenset(pictured),
+        pictured(known),
         Search.model_validate(searched.config["search"]) if "search" in searched.config else None,
     )
     found: dict[str, Detail] = {}
     for some in gather(read, known["ticker"].tolist(), context, name="details", shared=task, fan_out=fan_out):
         found |= some
     return found
+
+
+def pictured(verdicts: pd.DataFrame) -> frozenset[str]:
+    """Tickers with candles."""
+    ranked = verdicts.sort_values("rank")
+    listed = ranked["shortlisted"]
+    return frozenset([*ranked.loc[listed, "ticker"].head(PICTURED), *ranked.loc[~listed, "ticker"].head(REJECTED)])
 
 
 def read(tickers: Sequence[str], task: Task) -> dict[str, Detail]:

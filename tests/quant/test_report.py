@@ -502,6 +502,16 @@ def test_equity_keeps_nulls_as_breaks_and_hours_where_there_are_some() -> None:
     assert thin["times"][0] == "2024-01-01 00:30"
 
 
+def test_a_fall_is_measured_from_the_highest_value_so_far_or_the_starting_cash() -> None:
+    equity = pd.DataFrame({"strategy": [0.9, 1.2, 0.6, 1.5], "buy_and_hold": [1.0, 2.0, 1.0, 0.5]})
+    below = figures.falls(equity)
+    np.testing.assert_allclose(below["strategy"], [-0.1, 0.0, -0.5, 0.0])
+    np.testing.assert_allclose(below["buy_and_hold"], [0.0, 0.0, -0.5, -0.75])
+    days = pd.date_range("2024-01-01", periods=4, name="time")
+    _, curves = figures.equity_data({"a": equity.set_index(days)})
+    assert (curves["a"]["worst_strategy"], curves["a"]["worst_buy_and_hold"]) == ("−50.0%", "−75.0%")
+
+
 def test_shared_time_axes_are_stored_once() -> None:
     one = pd.DataFrame({"strategy": 1.0, "buy_and_hold": 1.0}, index=pd.date_range("2024-01-01", periods=5, freq="D"))
     axes, curves = figures.equity_data({"a": one, "b": one * 2, "c": one.iloc[:3], "none": one.iloc[:0]})
@@ -567,6 +577,10 @@ def test_parameters_read_as_sentences() -> None:
         (words.interval(None, 2.0), ""),
         (words.day(pd.Timestamp("2024-03-01 23:45", tz="UTC")), "2024-03-01"),
         (words.day(pd.NaT), "–"),
+        (words.length_of(pd.Timedelta("15min")), "15 minutes"),
+        (words.length_of(pd.Timedelta("1h")), "1 hour"),
+        (words.length_of(pd.Timedelta("48h")), "2 days"),
+        (words.length_of(pd.Timedelta("90s")), "90 seconds"),
         (words.listing(list("abcd"), limit=2), "a, b and 2 more"),
     ],
 )
