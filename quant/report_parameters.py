@@ -170,12 +170,12 @@ def shown(found: Neighbourhood, objective: str) -> dict[str, Any]:
     return {
         "said": sentence(found, objective),
         "trial": found.trial,
-        "score": float(f"{found.score:.5g}"),
-        "median": None if np.isnan(found.median) else float(f"{found.median:.5g}"),
+        "score": _drawn(found.score),
+        "median": _drawn(found.median),
         "sets": {
             "trial": drawn["trial"].tolist(),
             "distance": drawn["distance"].round(4).tolist(),
-            "score": [float(f"{score:.5g}") for score in drawn["score"]],
+            "score": [_drawn(score) for score in drawn["score"]],
             "trades": drawn["trades"].tolist(),
             "near": int(found.sets["near"].sum()),
         },
@@ -184,6 +184,11 @@ def shown(found: Neighbourhood, objective: str) -> dict[str, Any]:
         ],
         "steps": any(step.trial is not None for axis in found.axes for step in (axis.before, axis.after)),
     }
+
+
+def _drawn(score: float) -> float | None:
+    """A score as JSON can hold it: a profit factor without a loss is infinite."""
+    return float(f"{score:.5g}") if np.isfinite(score) else None
 
 
 def _timed(row: Record) -> str:

@@ -59,9 +59,10 @@ function around({ candles, times, trades }, number) {
   const whole = [times[0], times.at(-1)];
   if (number === undefined) return { candles, times, trades, range: whole };
   const { from, to } = trades[number];
-  const wide = Math.max(to - from, 30 * (times[1] - times[0]));
+  const wide = Math.max(to - from, 30 * ((times[1] ?? times[0]) - times[0]));
   const inside = (time) => time >= from - wide && time <= to + wide;
   const kept = times.flatMap((time, row) => (inside(time) ? [row] : []));
+  if (!kept.length) return { candles, times, trades, range: whole };  // in the middle of a gap
   return { candles: kept.map((row) => candles[row]), times: kept.map((row) => times[row]),
     range: [Math.max(from - wide, whole[0]), Math.min(to + wide, whole[1])],
     trades: trades.filter((trade) => inside(trade.from) || inside(trade.to)) };

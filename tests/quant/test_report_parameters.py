@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -62,6 +64,16 @@ def test_of_a_sample_of_a_range_only_distances_are_known() -> None:
     assert len(sent["sets"]["trial"]) == 300
     assert "the 99 farthest are left out" in sent["said"]
     assert f"against {1:.1%} of the chosen set" in sent["said"]
+
+
+def test_a_profit_factor_without_a_loss_can_be_sent() -> None:
+    trials, places, names = grid(np.inf, np.random.default_rng(5))
+    found = neighbourhood(trials.assign(score=trials["score"].fillna(2.0)), places, names)
+    assert found is not None
+    sent = shown(found, "profit_factor")
+    assert sent["score"] is None
+    assert sent["axes"][0][2] == ["1.50%", "∞"]
+    json.dumps(sent, allow_nan=False)
 
 
 def test_without_a_choice_or_another_set_there_is_no_neighbourhood() -> None:
