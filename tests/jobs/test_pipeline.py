@@ -118,6 +118,7 @@ def test_what_the_report_shows_of_a_ticker_is_what_the_tables_hold(undisturbed: 
         pd.testing.assert_frame_equal(
             detail.picture.candles, inside[["open", "high", "low", "close"]], check_freq=False
         )
+        pd.testing.assert_frame_equal(detail.equity, read_table(store, name, EQUITY, ticker))
         pd.testing.assert_frame_equal(detail.folds, read_table(store, name, FOLDS, ticker))
         found, known = detail.neighbourhood, searched.tickers[ticker]
         assert (found is None) == (known["chosen"] is None)
