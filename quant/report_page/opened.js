@@ -70,7 +70,8 @@ function around({ candles, times, trades }, number) {
 
 charts.trades = async (node, colour) => {
   const all = pictured((await detail(node.dataset.ticker)).picture);
-  const { candles, times, trades, range } = around(all, node.dataset.trade && Number(node.dataset.trade));
+  const { candles, times, trades, range } = around(all, node.dataset.trade);
+  const walked = all.trades[node.dataset.trade];
   const column = (name) => candles.map((candle) => candle[name]);
   const margin = 0.01 * (range[1] - range[0]);
   const marks = ticks([...column("low"), ...column("high")]);
@@ -86,6 +87,8 @@ charts.trades = async (node, colour) => {
     ],
     layout: {
       hovermode: "closest", margin: { l: 56, r: 10, t: 8, b: 26 },
+      shapes: walked ? [{ type: "rect", x0: moment(walked.from), x1: moment(walked.to), yref: "paper", y0: 0, y1: 1,
+        fillcolor: colour.accent, opacity: 0.12, line: { width: 0 }, layer: "below" }] : [],
       xaxis: { type: "date", range: range.map((time, end) => moment(time + (end - 0.5) * 2 * margin)), rangeslider: { visible: false }, showgrid: false, tickangle: 0,
         nticks: Math.max(3, Math.floor(node.clientWidth / 110)) },
       yaxis: { type: "log", tickvals: marks, ticktext: marks.map(String) },

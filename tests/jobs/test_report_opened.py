@@ -85,6 +85,11 @@ def test_arrows_walk_from_trade_to_trade(page: Chromium, content: ReportContent)
     first = picture.trades.iloc[0]
     assert page.evaluate(said).startswith(f"Trade 1 of 40: long, in {first['entry_time']:%Y-%m-%d %H:%M} at ")
     page.wait(f"{node}.data[0].x.length < {len(picture.candles)}")
+    shaded = page.evaluate(f"{node}.layout.shapes.map(({{ x0, x1 }}) => [x0, x1])")
+    assert shaded == [[f"{first[name]:%Y-%m-%dT%H:%M:%S}.000Z" for name in ("entry_time", "exit_time")]]
+    page.evaluate(f"Plotly.Fx.hover({node}, [{{curveNumber: 4, pointNumber: 0}}])")
+    page.wait(f"{node}.querySelector('.hovertext') !== null")
+    assert f"by {first['exit']}" in page.evaluate(f"{node}.querySelector('.hovertext').textContent")
     page.click(f"{SECOND} .walk button:nth-child(1)")
     last = picture.trades.iloc[-1]
     assert f"Trade 40 of 40: short, in {last['entry_time']:%Y-%m-%d %H:%M}" in page.evaluate(said)
