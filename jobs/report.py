@@ -12,13 +12,14 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
-from jobs import audit, market, pattern_page
+from jobs import audit, market, pattern_page, report_tickers
 from jobs.flags import flags
 from jobs.gather import gather
 from jobs.ingest import assumed
 from jobs.shortlist import metrics_frame, trials_frame
 from jobs.stage import Context, FanOut, fan_out, require
-from quant import report_quality
+from quant import report_quality, report_table
+from quant import report_words as words
 from quant.protocols import ALL
 from quant.report import DETAILED, Audit, ModelEvaluation, ReportContent, render
 from quant.report_evaluation import Comparison
@@ -26,7 +27,6 @@ from quant.report_protocols import ProtocolContent
 from quant.schemas import (
     ABLATIONS,
     CORRELATIONS,
-    EQUITY,
     EVALUATION,
     EVALUATION_CURVES,
     EVALUATION_GROUPS,
@@ -36,13 +36,14 @@ from quant.schemas import (
     PROTOCOLS,
     QUALITY,
     QUARANTINE,
+    REPORT_FIGURES,
     SHORTLIST,
     TUNING,
     frame,
 )
 from storage import layout
 from storage.manifest import Manifest, read_manifest
-from storage.tables import read_table
+from storage.tables import read_table, write_table
 
 WATERFALLS = 6  # tickers learned from that are told one by one
 CLASSES = ("neutral", "long", "short")
@@ -50,10 +51,11 @@ LIBRARIES = ("ray", "tensorflow-cpu", "tensorflow", "keras", "pandas", "numpy", 
 
 
 def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
-    """Write the report of a run that the pipeline brought to its end."""
+    """Write the report of a run that the pipeline brought to its end, and the figures that are nowhere else."""
     pipeline = require(context, "pipeline")
-    page = render(content(context, pipeline, fan_out))
-    context.store.write(layout.report(context.run), page.encode())
+    found = content(context, pipeline, fan_out)
+    write_table(context.store, context.run, REPORT_FIGURES, report_table.table(found))
+    context.store.write(layout.report(context.run), render(found).encode())
     return pipeline
 
 
@@ -76,9 +78,9 @@ def content(context: Context, pipeline: Manifest, fan_out: FanOut) -> ReportCont
         parts={name: (part.start, part.end) for name, part in market.parts(context, ingested).items()},
         shortlist=shortlist,
         metrics=metrics_frame(judged),
-        equity=curves(
-            context, [name for name in shortlist["ticker"].head(DETAILED) if name in judged.tickers], fan_out
-        ),
+        details=report_tickers.details(context, shortlist.head(DETAILED), searched, judged, fan_out),
+        bar=words.length_of(market.bar_length(ingested)),
+        objective=context.config.search.objective,
         trials=max((int(info["trials"]) for info in searched.tickers.values()), default=0),
         rules=context.config.shortlist.model_dump(),
         market=require(context, "shortlist").details,
@@ -104,17 +106,6 @@ def content(context: Context, pipeline: Manifest, fan_out: FanOut) -> ReportCont
         flags=flags_of(context, report_quality.worst(quality), fan_out),
         planted=frozenset(ingested.details["planted"]) if "planted" in ingested.details else None,
     )
-
-
-def curves(context: Context, tickers: list[str], fan_out: FanOut) -> dict[str, pd.DataFrame]:
-    """Equity of some tickers."""
-    parts = gather(equity, tickers, context, name="curves", shared=context, fan_out=fan_out)
-    return {ticker: curve for part in parts for ticker, curve in part.items()}
-
-
-def equity(tickers: list[str], context: Context) -> dict[str, pd.DataFrame]:
-    """Equity of some tickers, as a task reads it."""
-    return {ticker: read_table(context.store, context.run, EQUITY, ticker) for ticker in tickers}
 
 
 def uncharged(context: Context, judged: Manifest) -> tuple[str, ...]:

@@ -5,14 +5,21 @@ policy forbids the browser to fetch anything or to run any other script. Text fr
 config) is escaped by the template or embedded as JSON that cannot end its own element.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from quant import report_audit, report_evaluation, report_patterns, report_protocols, report_quality
+from quant import (
+    report_audit,
+    report_evaluation,
+    report_patterns,
+    report_protocols,
+    report_quality,
+    report_ticker,
+)
 from quant import report_figures as figures
 from quant import report_words as words
 from quant.report_assets import ReportError as ReportError
@@ -20,6 +27,7 @@ from quant.report_assets import asset, environment, require, shell
 from quant.report_evaluation import Comparison
 from quant.report_patterns import PatternContent
 from quant.report_protocols import ProtocolContent
+from quant.report_ticker import Detail
 from quant.schemas import EVALUATION, EVALUATION_CURVES, EVALUATION_GROUPS, FAILURES, METRICS, SHORTLIST
 from quant.shortlist import RULES
 
@@ -115,9 +123,13 @@ class ReportContent:
         ``schemas.SHORTLIST``: every ticker with its verdict, best first.
     metrics
         ``schemas.METRICS`` of all tickers with a column ``ticker``; a frame of no rows needs no columns.
-    equity
-        Ticker → ``schemas.EQUITY`` frame indexed by time (or with a column ``time``); tickers may be missing, and
-        those beyond the first ``detailed`` of the shortlist are not shown.
+    details
+        Ticker → its tables; tickers may be missing, and those beyond the first ``detailed`` of the shortlist are not
+        shown.
+    bar
+        Length of a bar, as shown.
+    objective
+        What the search maximised (``report_words.OBJECTIVES``).
     trials
         Parameter sets tried a ticker.
     rules
@@ -175,7 +187,9 @@ class ReportContent:
     parts: Mapping[str, tuple[pd.Timestamp, pd.Timestamp]]
     shortlist: pd.DataFrame
     metrics: pd.DataFrame
-    equity: Mapping[str, pd.DataFrame]
+    details: Mapping[str, Detail]
+    bar: str
+    objective: str
     trials: int
     rules: Mapping[str, float | None]
     market: Mapping[str, Any]
@@ -201,7 +215,10 @@ class ReportContent:
 
 
 def render(content: ReportContent, *, detailed: int = DETAILED) -> str:
-    """Return the report as one HTML page of about 2 MB plus 5 kB a ticker, and 0.2 kB for each that is only listed.
+    """Return the report as one HTML page.
+
+    It is about 2 MB, 3 kB for each ticker that is shown in full, 16 kB more where it has candles, and 0.2 kB for each
+    that is only listed.
 
     Parameters
     ----------
@@ -221,17 +238,18 @@ def render(content: ReportContent, *, detailed: int = DETAILED) -> str:
     rules = figures.rule_table(content.rules, table)
     patterns = None if content.patterns is None else report_patterns.section(content.patterns)
     data = _data(content, best) | {"rules": rules, "others": figures.listed(others)}
+    style, script = report_patterns.page() if patterns else (asset("page.css"), asset("page.js"))
     template = environment().get_template("page.html.jinja")
     return template.render(
         content=content,
         words=words,
-        **(shell(*report_patterns.page()) if patterns else shell(asset("page.css"), asset("page.js"))),
+        **shell(style + asset("opened.css"), script + asset("opened.js")),
         data=data | ({"patterns": patterns["data"]} if patterns else {}),
         patterns=patterns,
         detailed=detailed,
         others=len(others),
         **_verdict(content),
-        funnel=_funnel(content),
+        funnel=_funnel_bars(content),
         rules=rules,
         placebos=words.placebo_sentence(content.market, int(table["shortlisted"].sum())),
         together=words.candidates_sentence(content.market),
@@ -275,6 +293,8 @@ def _check(content: ReportContent) -> None:
         for dataset in (EVALUATION, EVALUATION_CURVES, EVALUATION_GROUPS):
             given = getattr(content.comparison, _PARTS_OF_A_COMPARISON[dataset.name])
             require(f"comparison of {dataset.name}", given, tuple(column.name for column in dataset.columns))
+    if content.objective not in words.OBJECTIVES:
+        raise ReportError(f"objective is {content.objective!r}; allowed: {', '.join(words.OBJECTIVES)}")
     unknown = set(content.rules) - {rule.name for rule in RULES}
     if unknown:
         raise ReportError(f"there is no rule {min(unknown)!r}; allowed: {', '.join(rule.name for rule in RULES)}")
@@ -292,31 +312,45 @@ def _verdict(content: ReportContent) -> dict[str, Any]:
         verdict = f"{len(passed)} of {tickers} {'holds' if len(passed) == 1 else 'hold'} up"
     else:
         verdict = f"Nothing holds up: none of {tickers}"
-    found = None
-    if content.planted is not None:
-        found = {
-            "planted": len(content.planted),
-            "found": len(content.planted & set(passed)),
-            "missed": sorted(content.planted - set(passed)),
-            "false": sorted(set(passed) - content.planted),
-        }
-    return {"verdict": verdict, "passed": words.listing(passed), "passed_count": len(passed), "known_answer": found}
+    return {
+        "verdict": verdict,
+        "passed": words.listing(passed),
+        "passed_count": len(passed),
+        "known_answer": known_answer(content),
+    }
 
 
-def _funnel(content: ReportContent) -> list[dict[str, Any]]:
+def known_answer(content: ReportContent) -> dict[str, Any] | None:
+    """Demo market only: how many tickers hold a pattern, how many were found, and which were mistaken."""
+    if content.planted is None:
+        return None
+    passed = set(content.shortlist.loc[content.shortlist["shortlisted"], "ticker"])
+    return {
+        "planted": len(content.planted),
+        "found": len(content.planted & passed),
+        "missed": sorted(content.planted - passed),
+        "false": sorted(passed - content.planted),
+    }
+
+
+def funnel(content: ReportContent) -> dict[str, int]:
     """How many tickers passed each step of the selection."""
     table, metrics = content.shortlist, content.metrics.to_dict("records")
     traded = [row["ticker"] for row in metrics if row["part"] == "choose" and row["trades"] > 0]
     failed = set(content.failures["ticker"]) - set(table["ticker"])
-    steps = (
-        ("Tickers in the run", len(table) + len(failed)),
-        ("Processed without failure", len(table)),
-        ("Traded on the choose part", int(table["ticker"].isin(traded).sum())),
-        ("Candidates: positive on choose", int(table["stage"].isin(["judge", "shortlisted"]).sum())),
-        ("Shortlisted: passed every rule", int(table["shortlisted"].sum())),
-    )
-    whole = max(steps[0][1], 1)
-    return [{"label": label, "count": words.count(number), "share": number / whole} for label, number in steps]
+    return {
+        "Tickers in the run": len(table) + len(failed),
+        "Processed without failure": len(table),
+        "Traded on the choose part": int(table["ticker"].isin(traded).sum()),
+        "Candidates: positive on choose": int(table["stage"].isin(["judge", "shortlisted"]).sum()),
+        "Shortlisted: passed every rule": int(table["shortlisted"].sum()),
+    }
+
+
+def _funnel_bars(content: ReportContent) -> list[dict[str, Any]]:
+    steps = funnel(content)
+    whole = max(*steps.values(), 1)
+    return [{"label": label, "count": words.count(number), "share": number / whole} for label, number in steps.items()]
 
 
 def _table(content: ReportContent, rows: pd.DataFrame, columns: Mapping[str, str]) -> dict[str, Any]:
@@ -348,38 +382,20 @@ def _table(content: ReportContent, rows: pd.DataFrame, columns: Mapping[str, str
 
 def _data(content: ReportContent, table: pd.DataFrame) -> dict[str, Any]:
     """What the script draws and opens: all numbers of the charts, all texts of the rows of these tickers."""
-    axes, curves = figures.equity_data(
-        {name: content.equity[name] for name in table["ticker"] if name in content.equity}
+    axes, tickers = report_ticker.packed(
+        table, content.metrics, content.parameters, content.rules, content.details, content.objective
     )
-    metrics = {(row["ticker"], row["part"]): row for row in _of(content.metrics, table)}
-    chosen = {} if content.parameters is None else {row["ticker"]: row for row in _of(content.parameters, table)}
-    tickers = {
-        record["ticker"]: {
-            "reason": record["reason"],
-            "statistics": figures.detail_rows(
-                record, metrics.get((record["ticker"], "choose"), {}), metrics.get((record["ticker"], "judge"), {})
-            ),
-            "rules": figures.rule_rows(record, content.rules),
-            "evidence": figures.evidence_rows(record),
-            "parameters": figures.parameter_rows(chosen[record["ticker"]]) if record["ticker"] in chosen else None,
-            "equity": curves.get(str(record["ticker"])),
-        }
-        for record in table.to_dict("records")
-    }
     return {
         "axes": axes,
         "tickers": tickers,
+        "bar": content.bar,
+        "objective": words.OBJECTIVES[content.objective][0],
         "glossary": words.GLOSSARY,
         "portfolio": figures.thin(content.portfolio, "equity", "drawdown"),
         "promises": figures.promises(content.shortlist),
         "evaluation": None if content.comparison is None else report_evaluation.data(content.comparison),
         "history": None if content.evaluation is None else figures.plain_columns(content.evaluation.history),
     }
-
-
-def _of(frame: pd.DataFrame, table: pd.DataFrame) -> list[dict[Hashable, Any]]:
-    """The rows of a frame that are of the tickers of a table."""
-    return frame[frame["ticker"].isin(table["ticker"])].to_dict("records") if len(frame) else []
 
 
 def _quality(content: ReportContent, quality: pd.DataFrame, detailed: int) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import functools
 import gzip
 import hashlib
 import importlib.resources
+import json
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FunctionLoader, StrictUndefined
@@ -25,6 +27,7 @@ def asset(name: str) -> str:
     return importlib.resources.files("quant").joinpath("report_page", name).read_text("utf-8")
 
 
+@functools.cache
 def environment() -> Environment:
     """The environment of all templates: text is escaped, a name that is missing is an error."""
     made = Environment(
@@ -55,6 +58,11 @@ def shell(style: str, script: str) -> dict[str, Markup | str]:
 def packed(content: bytes) -> str:
     """Bytes, compressed by gzip and written in Base64; the same bytes give the same text."""
     return base64.b64encode(gzip.compress(content, mtime=0)).decode()
+
+
+def packed_json(value: Any) -> str:
+    """What JSON can hold, packed; not a number is refused."""
+    return packed(json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def require(name: str, frame: pd.DataFrame, columns: tuple[str, ...]) -> None:

@@ -4,7 +4,6 @@ Everything here is plain data (numbers, text, lists): ``quant.report`` puts it i
 HTML and charts are drawn by the browser from compact JSON when they come into view.
 """
 
-import json
 import math
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from quant import report_words as words
 from quant.shortlist import RULES, Rule
 
 MAXIMUM_POINTS = 300
+EQUITY_COLUMNS = ("strategy", "buy_and_hold", "strategy_fall", "buy_and_hold_fall")
 
 Record = Mapping[Hashable, Any]
 
@@ -167,16 +167,24 @@ def thin(equity: pd.DataFrame, *columns: str) -> dict[str, list[Any]]:
     return {"times": times.strftime(pattern).tolist(), **curves}
 
 
+def falls(equity: pd.DataFrame) -> pd.DataFrame:
+    """How far each column of an equity frame is below its highest value so far, the starting cash being the first."""
+    return equity / equity.cummax().clip(lower=1.0) - 1
+
+
 def equity_data(equity: Mapping[str, pd.DataFrame]) -> tuple[list[list[str]], dict[str, dict[str, Any]]]:
-    """All equity curves with each distinct time axis kept once: (axes, ticker → axis number and curves)."""
+    """All equity curves with each distinct time axis kept once: (axes, ticker → axis number, curves, falls)."""
     axes: dict[tuple[str, ...], int] = {}
     curves: dict[str, dict[str, Any]] = {}
     for ticker, frame in equity.items():
         if frame.empty:
             continue
-        shown = thin(frame, "strategy", "buy_and_hold")
-        axis = axes.setdefault(tuple(shown["times"]), len(axes))
-        curves[ticker] = {"axis": axis, "strategy": shown["strategy"], "hold": shown["buy_and_hold"]}
+        known = frame.set_index("time") if "time" in frame.columns else frame
+        below = falls(known[["strategy", "buy_and_hold"]])
+        shown = thin(known.join(below.add_suffix("_fall")), *EQUITY_COLUMNS)
+        axis = axes.setdefault(tuple(shown.pop("times")), len(axes))
+        worst = {f"worst_{name}": words.percent(below[name].min()) for name in below}
+        curves[ticker] = {"axis": axis, **shown, **worst}
     return [list(axis) for axis in axes], curves
 
 
@@ -248,28 +256,6 @@ def detail_rows(verdict: Record, choose: Record, judge: Record) -> list[list[str
         ("deflated_sharpe", words.probability(value_of(verdict, "deflated_sharpe"))),
     ]
     return rows + [[key, "", text, ""] for key, text in only_judged]
-
-
-def parameter_rows(parameters: Record) -> list[list[str]]:
-    """The chosen parameters of one ticker as rows (name, for longs, for shorts); one text spans both sides."""
-    sides = [
-        [label, *(_or_off(value_of(parameters, f"{name}_{side}")) for side in ("long", "short"))]
-        for label, name in (("Stop loss", "stop_loss"), ("Take profit", "take_profit"), ("Entry limit", "limit"))
-    ]
-    activation, distance = value_of(parameters, "trailing_activation"), value_of(parameters, "trailing_distance")
-    trailing = "off" if activation is None else f"from {words.percent(activation)}, at {words.percent(distance)}"
-    timed = "; ".join(_timed_exit(bars, least) for bars, least in json.loads(str(parameters["minimum_profit"])))
-    leverage = f"×{words.decimal(value_of(parameters, 'leverage'))}"
-    return [*sides, ["Trailing stop", trailing], ["Timed exit", timed or "off"], ["Leverage", leverage]]
-
-
-def _timed_exit(bars: int, least: float) -> str:
-    condition = "whatever the result" if least <= -1 else f"at {words.percent(least, signed=True)} or better"
-    return f"after {words.count(bars)} bars, {condition}"
-
-
-def _or_off(value: float | None) -> str:
-    return "off" if value is None else words.percent(value, digits=2)
 
 
 def class_scores(confusion: np.ndarray) -> list[ClassScore]:

@@ -363,6 +363,7 @@ def _counts(counts: pd.DataFrame, clusters: list[int]) -> dict[str, Any]:
     table, chosen = counts.sort_values("count"), sum(cluster != NOISE for cluster in clusters)
     return {
         "chosen": chosen,
+        "headers": [pattern_words.GLOSSARY[name] for name in ("stability", "silhouette")],
         "rows": [
             {
                 "count": int(record["count"]),

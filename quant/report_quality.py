@@ -88,7 +88,7 @@ def section(
     assumed
         What was assumed while reading → the tickers that it holds for.
     """
-    counted = _counted(quality)
+    counted = counted_flags(quality)
     odd = counted[list(KINDS)].sum()
     totals = {name: int(quality[name].sum()) for name in ("rows", "gaps", "quarantined")}
     kinds = [name for name in KINDS if odd[name]]
@@ -191,11 +191,11 @@ def picture(
 
 def worst(quality: pd.DataFrame) -> list[str]:
     """Tickers with the most flags, those with none left out."""
-    counted = _counted(quality)
+    counted = counted_flags(quality)
     return [str(name) for name in counted.loc[counted["flags"] > 0, "ticker"].head(WORST)]
 
 
-def _counted(quality: pd.DataFrame) -> pd.DataFrame:
+def counted_flags(quality: pd.DataFrame) -> pd.DataFrame:
     """The tickers with a number for every kind and their sum, those with the most that is odd first."""
     counted = quality.assign(**{name: quality.get(name, 0) for name in KINDS})
     counted[list(KINDS)] = counted[list(KINDS)].fillna(0).astype("int64")

@@ -247,6 +247,24 @@ def quantity(number: int, singular: str, plural: str) -> str:
     return f"{number:,} {singular if number == 1 else plural}"
 
 
+def length_of(span: pd.Timedelta) -> str:
+    """A length of time in the largest unit that it is a whole number of: 15 minutes, 1 day."""
+    for name in ("day", "hour", "minute"):
+        unit = pd.Timedelta(1, unit=name)
+        if span >= unit and not span % unit:
+            return quantity(span // unit, name, f"{name}s")
+    return quantity(round(span.total_seconds()), "second", "seconds")
+
+
+OBJECTIVES = {
+    "sharpe": ("Sharpe ratio", decimal),
+    "return": ("return", percent),
+    "expectancy": ("mean return of a trade", lambda value: percent(value, digits=2)),
+    "profit_factor": ("profit factor", decimal),
+}
+"""What a search may maximise: how it is called, and how it is written."""
+
+
 def placebo_sentence(market: Mapping[str, Any], shortlisted: int) -> str:
     """What the placebos say of the shortlist, or that there were none."""
     entries = {kind: found for kind, found in (market.get("placebo_entries") or {}).items() if found}

@@ -617,6 +617,21 @@ PROTOCOL_STEPS = Dataset(
     by_ticker=False,
 )
 
+REPORT_FIGURES = Dataset(
+    "report_figures",
+    1,
+    "Figures of the report that no other table holds: counts and statistics of the run, and of single tickers",
+    ("section", "ticker", "name"),
+    (
+        Column("section", "string", "", "of the page"),
+        Column("ticker", "string", "venue-market:symbol", "asset; empty for the run as a whole"),
+        Column("name", "string", "", "what it is"),
+        Column("value", "float64", "as the name says; shares are fractions", "the figure", nullable=True),
+        Column("text", "string", "", "the same where it is no number; else empty"),
+    ),
+    by_ticker=False,
+)
+
 FAILURES = Dataset(
     "failures",
     1,
@@ -665,6 +680,7 @@ DATASETS: dict[str, Dataset] = {
         AUDIT,
         PROTOCOLS,
         PROTOCOL_STEPS,
+        REPORT_FIGURES,
         FAILURES,
     )
 }

@@ -10,14 +10,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from quant.schemas import DATASETS, FAILURES
+from quant.schemas import DATASETS, FAILURES, REPORT_FIGURES
 from storage import layout
 from storage.entries import Entry, Unfinished
 from storage.layout import Place
 from storage.manifest import Manifest, ProgressRecord
 
 SETTLING = datetime.timedelta(minutes=1)  # after which a word that the run was stopped is its last
-UNNAMED = {FAILURES.name}  # tables of the run as a whole, which no manifest names
+UNNAMED = {FAILURES.name, REPORT_FIGURES.name}  # tables of the run as a whole, which no manifest names
 RECORD = "record.json"  # what a tuning keeps of its trials for the next one
 
 

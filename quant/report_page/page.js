@@ -30,6 +30,14 @@ function plotly() {
   return library;
 }
 
+const details = new Map();
+
+/** What is known of one ticker, unpacked on first use. */
+function detail(ticker) {
+  if (!details.has(ticker)) details.set(ticker, unpacked(data.tickers[ticker]).json());
+  return details.get(ticker);
+}
+
 /** The values that a logarithmic axis can show; the others break the line. */
 function positive(values) {
   return values.map((value) => (value > 0 ? value : null));
@@ -65,7 +73,7 @@ function colours() {
   const style = getComputedStyle(document.documentElement);
   const pick = (name) => style.getPropertyValue(`--${name}`).trim();
   return { ink: pick("ink"), muted: pick("muted"), line: pick("line"), surface: pick("surface"),
-    accent: pick("accent"), hold: pick("hold"),
+    accent: pick("accent"), hold: pick("hold"), long: pick("long"), short: pick("short"), gain: pick("gain"), loss: pick("loss"),
     models: { cnn: pick("accent"), majority: pick("hold"), logistic: pick("badge"), boosting: pick("short") } };
 }
 
@@ -155,24 +163,6 @@ const charts = {
       },
     };
   },
-  equity(node, colour) {
-    const { axis, strategy, hold } = data.tickers[node.dataset.ticker].equity;
-    const times = data.axes[axis];
-    const marks = ticks([...strategy, ...hold]);
-    node.setAttribute("aria-label", `Equity of ${node.dataset.ticker}: strategy ends at ${strategy.at(-1)}, ` +
-      `buy and hold at ${hold.at(-1)} times the starting cash`);
-    return {
-      traces: [line("buy and hold", times, positive(hold), colour.hold, 1.5),
-        line("strategy", times, positive(strategy), colour.accent, 2)],
-      layout: {
-        hovermode: "x unified",
-        shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: 1, y1: 1, layer: "below",
-          line: { color: colour.line, width: 1 } }],
-        xaxis: { nticks: Math.max(3, Math.floor(node.clientWidth / 80)), tickangle: 0, hoverformat: "%Y-%m-%d" },
-        yaxis: { type: "log", tickvals: marks, ticktext: marks.map((value) => `${value}×`) },
-      },
-    };
-  },
   promise(node, colour) {
     const { ticker, choose, judge, shortlisted } = data.promises;
     // a candidate made a profit on choose, so the dots begin at 0
@@ -236,7 +226,11 @@ const charts = {
 async function draw(node) {
   const library = await plotly();
   const colour = colours();
-  const { traces, layout } = await charts[node.dataset.chart](node, colour);
+  const { traces, layout, missing } = await charts[node.dataset.chart](node, colour);
+  if (missing) {
+    node.replaceChildren(element("p", { className: "note", textContent: missing }));
+    return;
+  }
   const axis = { gridcolor: colour.line, linecolor: colour.line, zeroline: false, fixedrange: true, automargin: true };
   const scales = new Set(["xaxis", "yaxis", ...Object.keys(layout).filter((name) => /^[xy]axis/.test(name))]);
   node.setAttribute("role", "img");
@@ -261,78 +255,8 @@ const watcher = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: "250px" });
 
-/** Draw a chart once it comes near the screen, or say that there is none. */
-function watch(node) {
-  if (node.dataset.chart === "equity" && !data.tickers[node.dataset.ticker].equity) {
-    node.replaceChildren(element("p", { className: "note", textContent: "This report holds no equity curve of this ticker." }));
-  } else {
-    watcher.observe(node);
-  }
-}
-
-document.querySelectorAll(".chart").forEach(watch);
+document.querySelectorAll(".chart").forEach((node) => watcher.observe(node));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn.forEach(draw));
-
-// ---- Rows that open ----
-
-function word(key) {
-  const [name, meaning] = data.glossary[key];
-  return element("abbr", { title: meaning, textContent: name });
-}
-
-const outcomes = { passed: "gain", failed: "loss" };
-
-function rows(lines, head) {
-  const body = lines.map(([first, ...cells]) => element("tr", {}, element("th", { scope: "row" }, first),
-    ...cells.map((text) => element("td", { textContent: text, colSpan: head.length - cells.length,
-      className: outcomes[text] ?? "" }))));
-  const top = head.map((text) => element("th", { scope: "col", className: text ? "" : "name", textContent: text }));
-  return element("table", {}, element("thead", {}, element("tr", {}, ...top)), element("tbody", {}, ...body));
-}
-
-function panel(ticker) {
-  const { reason, statistics, rules, evidence, parameters } = data.tickers[ticker];
-  const chart = element("div", { className: "chart" });
-  Object.assign(chart.dataset, { chart: "equity", ticker });
-  const worded = (lines) => lines.map(([key, ...cells]) => [word(key), ...cells]);
-  const tested = rules?.map(([figure, outcome], index) => {
-    const { label: name, tip, needed } = data.rules[index];
-    return [element("abbr", { title: tip, textContent: name }), figure, needed, outcome];
-  });
-  const grid = element("div", { className: "panel-grid" },
-    element("div", {}, element("h4", { textContent: "Equity on the judge part, strategy (bold) and buy and hold" }), chart,
-      element("h4", { textContent: "Rules" }),
-      tested ? rows(tested, ["", "Figure", "Needed", "Outcome"])
-        : element("p", { className: "note", textContent: "None was applied: only candidates are tested on judge." }),
-      element("h4", { textContent: "Chosen parameters" }),
-      parameters ? rows(parameters, ["", "Long", "Short"])
-        : element("p", { className: "note", textContent: "None: no parameter set was chosen." })),
-    element("div", {}, element("h4", { textContent: "Statistics" }),
-      rows(worded(statistics), ["", "Choose", "Judge", "Held"]),
-      element("h4", { textContent: "How much of the search's result is luck" }),
-      rows(worded(evidence), ["", "Choose"])));
-  return { chart, node: element("div", { className: "panel" }, element("p", { className: "reason", textContent: reason }), grid) };
-}
-
-function toggle(body) {
-  const opener = body.querySelector(".opener");
-  const open = opener.getAttribute("aria-expanded") !== "true";
-  opener.setAttribute("aria-expanded", String(open));
-  if (body.rows.length === 1) {
-    const { chart, node } = panel(body.dataset.ticker);
-    const row = element("tr", { className: "detail" }, element("td", { colSpan: body.rows[0].cells.length }, node));
-    body.append(row);
-    watch(chart);
-  }
-  body.rows[1].hidden = !open;
-}
-
-for (const table of document.querySelectorAll(".openable")) {
-  table.addEventListener("click", (event) => {
-    const row = event.target.closest("tbody > tr:first-child");
-    if (row && row.closest("table") === table && !getSelection().toString()) toggle(row.parentElement);
-  });
-}
 
 // ---- Sort and filter ----
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from actors.outcome import Outcome, ShardError
-from jobs import ingest, market, report, sessions, shortlist
+from jobs import ingest, market, sessions, shortlist
 from jobs.gather import GatherError
 from jobs.stage import Context, StageMissingError, require
 from quant.metrics import daily_returns
@@ -60,13 +60,6 @@ def test_the_returns_of_the_candidates_are_gathered_in_their_own_order(curves: t
     pd.testing.assert_frame_equal(found, pd.DataFrame(traded), check_freq=False)
     pd.testing.assert_frame_equal(found, shortlist.candidate_returns(context, names, serially), check_freq=False)
     assert shortlist.candidate_returns(context, [], refused).empty
-
-
-def test_curves_of_the_report_are_those_of_the_store(curves: tuple[Context, dict[str, pd.Series]]):
-    context, known = curves
-    found = report.curves(context, ["local-um:T1", "local-um:T4"], scattered)
-    assert sorted(found) == ["local-um:T1", "local-um:T4"]
-    np.testing.assert_array_equal(found["local-um:T4"]["strategy"], known["local-um:T4"])
 
 
 def test_a_part_never_passes_for_the_whole(curves: tuple[Context, dict[str, pd.Series]]):

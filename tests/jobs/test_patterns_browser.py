@@ -431,6 +431,10 @@ def test_report_of_a_run_has_the_same_section(chromium: Chromium, content: Patte
     assert set(chromium.evaluate("walk().map((row) => patterns.tickers[plane.dots.ticker[row]])")) == {ticker}
     chromium.evaluate("document.querySelector('[data-chart=profile]').scrollIntoView()")
     chromium.wait("drawn.has(document.querySelector('[data-chart=profile]'))")
+    chromium.click("#patterns details:has([data-chart=feature]) summary")
+    for chart in ("feature", "counts"):
+        chromium.evaluate(f"document.querySelector('[data-chart={chart}]').scrollIntoView()")
+        chromium.wait(f"drawn.has(document.querySelector('[data-chart={chart}]'))")
     assert problems(chromium) == []
 
 

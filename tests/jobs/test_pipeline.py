@@ -16,15 +16,16 @@ import pandas as pd
 import pytest
 
 from actors.connect import connect
-from jobs import pipeline
-from jobs.stage import Context
-from quant.schemas import EQUITY, METRICS, SHORTLIST, TRADES, TRIALS
+from jobs import market as market_parts
+from jobs import pipeline, report_tickers
+from jobs.stage import Context, require
+from quant.schemas import BARS, EQUITY, FOLDS, METRICS, REPORT_FIGURES, SHORTLIST, TRADES, TRIALS
 from storage import layout
 from storage.hashing import frame_hash
 from storage.manifest import Manifest, read_manifest
 from storage.tables import read_table
 from tests.conftest import ROOT
-from tests.jobs.conftest import kill_once, make_context
+from tests.jobs.conftest import kill_once, make_context, serially
 
 pytestmark = pytest.mark.ray
 
@@ -99,6 +100,33 @@ def test_the_report_and_the_exports_are_written(undisturbed: Context):
     compile(
         undisturbed.store.read(layout.export(undisturbed.run, "freqtrade", "AssayBracket.py")), "AssayBracket", "exec"
     )
+
+
+def test_what_the_report_shows_of_a_ticker_is_what_the_tables_hold(undisturbed: Context):
+    store, name = undisturbed.store, undisturbed.run
+    shortlist, searched = read_table(store, name, SHORTLIST), require(undisturbed, "search")
+    details = report_tickers.details(undisturbed, shortlist, searched, require(undisturbed, "backtest"), serially)
+    judge = market_parts.parts(undisturbed, market_parts.of(undisturbed))["judge"]
+    figures = read_table(store, name, REPORT_FIGURES).set_index(["section", "ticker", "name"])["value"]
+    assert figures["verdict", "", "tickers: Tickers in the run"] == len(details) == 4
+    for ticker, detail in details.items():
+        assert detail.picture is not None
+        pd.testing.assert_frame_equal(detail.picture.trades, read_table(store, name, TRADES, ticker))
+        bars = read_table(store, name, BARS, ticker)
+        inside = bars[judge.rows(bars.index)]
+        assert (detail.picture.bars, detail.picture.candles.index[0]) == (1, inside.index[0])
+        pd.testing.assert_frame_equal(
+            detail.picture.candles, inside[["open", "high", "low", "close"]], check_freq=False
+        )
+        pd.testing.assert_frame_equal(detail.equity, read_table(store, name, EQUITY, ticker))
+        pd.testing.assert_frame_equal(detail.folds, read_table(store, name, FOLDS, ticker))
+        found, known = detail.neighbourhood, searched.tickers[ticker]
+        assert (found is None) == (known["chosen"] is None)
+        if found is not None:
+            stability = known["evidence"]["stability"]
+            ratio = found.median / found.score if found.score > 0 else None
+            assert ratio == (None if stability is None else pytest.approx(stability, nan_ok=True))
+            assert figures["ticker", ticker, "neighbours: median score"] == pytest.approx(found.median, nan_ok=True)
 
 
 def test_a_second_run_does_no_stage_again(undisturbed: Context):

@@ -40,6 +40,12 @@ def column(page: Chromium, table: str, number: int) -> list[str]:
     )
 
 
+def open_row(page: Chromium, row: str) -> None:
+    """Open a row by its button and wait until it is unpacked."""
+    page.click(f"{row} .opener")
+    page.wait(f"document.querySelector('{row} .panel-grid') !== null")
+
+
 def numbers(texts: list[str]) -> list[float]:
     return [float(text.rstrip("%").replace(",", "").replace("−", "-")) for text in texts]
 
@@ -104,7 +110,7 @@ def test_the_data_is_drawn_without_a_click_and_marks_have_their_colours(page: Ch
 def test_hostile_names_are_text_everywhere(page: Chromium) -> None:
     draw_everything(page)
     assert column(page, SHORTLISTED, 0)[:2] == [HOSTILE, CHINESE]
-    page.click(f"{SHORTLISTED} .opener")
+    open_row(page, SHORTLISTED)
     assert page.evaluate("document.querySelectorAll('img, [onerror]').length") == 0
     page.evaluate("Plotly.Fx.hover(document.querySelector('[data-chart=promise]'), [{curveNumber: 1, pointNumber: 0}])")
     page.wait("document.querySelector('[data-chart=promise] .hovertext') !== null")
@@ -149,7 +155,7 @@ def test_missing_figures_sort_last_in_both_directions(page: Chromium) -> None:
 
 
 def test_open_row_stays_with_its_ticker_when_sorted(page: Chromium) -> None:
-    page.click(f"{SHORTLISTED} .opener")
+    open_row(page, SHORTLISTED)
     page.click("#shortlisted-table thead th:nth-child(2) button")
     page.click("#shortlisted-table thead th:nth-child(2) button")
     assert column(page, SHORTLISTED, 1) == ["6", "5", "4", "3", "2", "1"]
@@ -172,11 +178,13 @@ def test_filter_and_stage_show_only_what_fits(page: Chromium) -> None:
 def test_row_opens_its_equity_curve_parameters_and_reason_and_closes(page: Chromium) -> None:
     row = f"{SHORTLISTED}:nth-of-type(2)"
     page.click(f"{row} td:nth-of-type(2)")
-    page.wait(f"drawn.has(document.querySelector('{row} .chart'))")
+    page.wait(f"document.querySelector('{row} .panel-grid') !== null")
+    page.evaluate(f"document.querySelector('{row} [data-chart=equity]').scrollIntoView()")
+    page.wait(f"drawn.has(document.querySelector('{row} [data-chart=equity]'))")
     text = page.evaluate(f"document.querySelector('{row} .panel').innerText")
     for part in ("false-discovery rate 0.033", "Stop loss", "1.50%", "Sharpe ratio", "Timed exit"):
         assert part in text
-    assert page.evaluate(f"document.querySelectorAll('{row} .chart .scatterlayer .trace').length") == 2
+    assert page.evaluate(f"document.querySelectorAll('{row} [data-chart=equity] .scatterlayer .trace').length") == 2
     page.click(f"{row} .opener")
     assert page.evaluate(f"document.querySelector('{row} .detail').hidden")
     assert page.evaluate(f"document.querySelector('{row} .opener').ariaExpanded") == "false"
@@ -186,13 +194,13 @@ def test_row_opens_its_equity_curve_parameters_and_reason_and_closes(page: Chrom
 @pytest.mark.parametrize("table", [SHORTLISTED, REJECTED])
 def test_opened_row_fits_its_table(page: Chromium, report: Path, table: str, width: int) -> None:
     page.open(report, width=width)
-    page.click(f"{table} .opener")
+    open_row(page, table)
     outside = (
         f"(() => {{ const right = document.querySelector('{table} .panel').getBoundingClientRect().right;"
         f" return [...document.querySelectorAll('{table} .panel table')]"
         ".map((part) => Math.max(0, part.getBoundingClientRect().right - right)); })()"
     )
-    assert page.evaluate(outside) == [0] * 4
+    assert page.evaluate(outside) == [0] * 6
 
 
 def panel_rows(page: Chromium, row: str, heading: str) -> list[list[str]]:
@@ -205,7 +213,7 @@ def panel_rows(page: Chromium, row: str, heading: str) -> list[list[str]]:
 
 def test_opened_row_lists_its_rules_and_the_evidence_on_choose(page: Chromium) -> None:
     row = f"{REJECTED}:nth-of-type(1)"
-    page.click(f"{row} .opener")
+    open_row(page, row)
     rules = panel_rows(page, row, "Rules")
     assert [[name, needed, outcome] for name, _, needed, outcome in rules] == [
         ["Trades", "≥ 30", "passed"],
@@ -214,7 +222,7 @@ def test_opened_row_lists_its_rules_and_the_evidence_on_choose(page: Chromium) -
         ["False-discovery rate", "≤ 0.100", "failed"],
     ]
     assert rules[2][1] == "0.410"
-    assert page.evaluate(f"[...document.querySelectorAll('{row} .panel .loss')].map((cell) => cell.textContent)") == [
+    assert page.evaluate(f"[...document.querySelectorAll('{row} .panel td.loss')].map((cell) => cell.textContent)") == [
         "failed",
         "failed",
     ]
@@ -230,15 +238,15 @@ def test_opened_row_lists_its_rules_and_the_evidence_on_choose(page: Chromium) -
 
 def test_opened_row_of_no_candidate_says_that_no_rule_was_applied(page: Chromium) -> None:
     page.click("button[data-stage=choose]")
-    page.click(f"{REJECTED}[data-stage=choose] .opener")
+    open_row(page, f"{REJECTED}[data-stage=choose]")
     assert "None was applied: only candidates are tested on judge." in page.evaluate(
         f"document.querySelector('{REJECTED} .panel').innerText"
     )
 
 
 def test_equity_is_logarithmic_and_breaks_where_nothing_is_left(page: Chromium) -> None:
-    ruined = f"data.tickers[{CHINESE!r}].equity"
-    page.evaluate(f"{ruined}.strategy[{ruined}.strategy.length - 1] = 0; {ruined}.hold[5] = null")
+    ruin = "({ equity }) => { equity.strategy[equity.strategy.length - 1] = 0; equity.buy_and_hold[5] = null; }"
+    page.evaluate(f"detail({CHINESE!r}).then({ruin})")
     chart = f'.chart[data-ticker="{CHINESE}"]'
     page.evaluate(f"document.querySelector('{chart}').scrollIntoView()")
     page.wait(f"drawn.has(document.querySelector('{chart}'))")
@@ -278,7 +286,7 @@ def test_promises_are_drawn_from_zero(page: Chromium) -> None:
 
 def test_ticker_without_equity_says_so(page: Chromium) -> None:
     page.click("button[data-stage=choose]")
-    page.click(f"{REJECTED}[data-stage=choose] .opener")
+    open_row(page, f"{REJECTED}[data-stage=choose]")
     text = page.evaluate(f"document.querySelector('{REJECTED} .panel').innerText")
     assert "no equity curve" in text
 
@@ -308,7 +316,7 @@ def test_keyboard_alone_reaches_opens_and_sorts(page: Chromium) -> None:
 
 def test_phone_shows_everything_without_scrolling_the_page_sideways(page: Chromium, report: Path) -> None:
     page.open(report, width=390, height=844)
-    page.click(f"{SHORTLISTED} .opener")
+    open_row(page, SHORTLISTED)
     page.wait("drawn.has(document.querySelector('.panel .chart'))")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     scroller = "document.querySelector('.scroller')"

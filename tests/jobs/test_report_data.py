@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from jobs import ingest, report
+from jobs import ingest, report, report_tickers
 from jobs.stage import Context, require
 from quant import quality, report_quality
 from quant.schemas import QUALITY, QUARANTINE
@@ -57,3 +57,10 @@ def test_flags_of_every_ticker_are_there_by_kind_and_drawn_from_their_table(flaw
         table = read_table(flawed.store, flawed.run, QUALITY, ticker)
         pd.testing.assert_frame_equal(drawn[ticker], table[["kind", "start", "end"]])
         assert len(table) == found.loc[ticker, list(quality.KINDS)].sum()
+
+
+def test_candles_are_of_the_shortlisted_and_the_best_of_the_others() -> None:
+    verdicts = pd.DataFrame({"ticker": [f"T{rank}" for rank in range(1, 401)], "rank": range(1, 401)})
+    few, many = (verdicts.assign(shortlisted=verdicts["rank"] <= passed)[::-1] for passed in (3, 300))
+    assert report_tickers.pictured(few) == {f"T{rank}" for rank in range(1, 14)}
+    assert report_tickers.pictured(many) == {f"T{rank}" for rank in [*range(1, 251), *range(301, 311)]}

@@ -7,15 +7,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quant import evaluation_tables, protocols
+from quant import evaluation_tables, protocols, samplers
 from quant.evaluation_tables import Judged
+from quant.parameters import to_columns
 from quant.quality import KINDS
 from quant.report import ModelEvaluation, ReportContent
+from quant.report_candles import picture
 from quant.report_evaluation import Comparison
+from quant.report_parameters import neighbourhood
 from quant.report_protocols import ProtocolContent
-from quant.schemas import EVALUATION, EVALUATION_CURVES, EVALUATION_GROUPS, FAILURES, METRICS, PROTOCOLS, TUNING
+from quant.report_ticker import Detail
+from quant.schemas import (
+    EVALUATION,
+    EVALUATION_CURVES,
+    EVALUATION_GROUPS,
+    FAILURES,
+    FOLDS,
+    METRICS,
+    PROTOCOLS,
+    TRADES,
+    TUNING,
+)
 from quant.schemas import frame as table
 from quant.shortlist import DEFAULTS
+from tests.conftest import random_walk
 
 # an element for the browser, and one of the few tags that plot labels know
 HOSTILE = "demo:<img src=x onerror=alert(1)><b>"
@@ -44,10 +59,13 @@ PASSED = {
 FAILED = {"shortlisted": "", "judge": "deflated_sharpe, false_discovery_rate", "choose": ""}
 
 
-def report_content(tickers: int = 40, shortlisted: int = 6, seed: int = 0, **changes: Any) -> ReportContent:
+def report_content(
+    tickers: int = 40, shortlisted: int = 6, seed: int = 0, *, rejected: int = 2, traded: int = 40, **changes: Any
+) -> ReportContent:
     """Content of a demo run: the first tickers hold up, two thirds of the others never became candidates.
 
-    The first shortlisted ticker has a hostile name, the second a Chinese one.
+    The first shortlisted ticker has a hostile name, the second a Chinese one. The shortlisted and some rejected ones
+    have candles, with so many trades each.
     """
     generator = np.random.default_rng(seed)
     names = [f"demo:C{number:02d}USDT" for number in range(tickers)]
@@ -71,7 +89,15 @@ def report_content(tickers: int = 40, shortlisted: int = 6, seed: int = 0, **cha
         "parts": {name: tuple(pd.Timestamp(day, tz="UTC") for day in days) for name, days in PARTS.items()},
         "shortlist": frame,
         "metrics": pd.DataFrame([row for record in rows for row in _metrics(record)]),
-        "equity": {row["ticker"]: _equity(row, generator) for row in rows if row["stage"] != "choose"},
+        "details": {
+            row["ticker"]: detail(
+                row, _equity(row, generator), place, traded if place < shortlisted + rejected else None
+            )
+            for place, row in enumerate(rows)
+            if row["stage"] != "choose"
+        },
+        "bar": "15 minutes",
+        "objective": "sharpe",
         "trials": 8,
         "rules": {"minimum_sharpe": None, **DEFAULTS},
         "market": _market(frame),
@@ -312,6 +338,58 @@ def _equity(verdict: dict[str, Any], generator: np.random.Generator) -> pd.DataF
         },
         index=days,
     )
+
+
+def detail(verdict: dict[str, Any], equity: pd.DataFrame, seed: int, traded: int | None) -> Detail:
+    """What an opened row shows: three folds, a grid of 24 sets, and where it was traded candles with the trades."""
+    generator = np.random.default_rng(seed)
+    days = pd.date_range(*PARTS["choose"], periods=6, tz="UTC")
+    figures = {"total_return": 0.02, "sharpe": 1.1, "trades": 12, "max_drawdown": -0.03}
+    folds = [
+        {"fold": number, "tune_start": days[0], "test_start": days[number + 1], "test_end": days[number + 2],
+         "trial": 3, "score": 1.6, **figures}
+        for number in (1, 2, 3)
+    ]  # fmt: skip
+    bars = random_walk(140 * 96, seed=seed).set_axis(
+        pd.date_range(PARTS["judge"][0], periods=140 * 96, freq="15min", tz="UTC", name="time")
+    )
+    return Detail(
+        equity=equity,
+        folds=table(FOLDS, folds),
+        neighbourhood=neighbourhood(*grid(verdict["choose_sharpe"], generator)),
+        picture=picture(bars, trades(bars, traded, generator)) if traded else None,
+    )
+
+
+def grid(best: float, generator: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray[Any, Any], list[str]]:
+    """Trials of a full grid of four stops, three targets and two time tables, one without a score; one is chosen."""
+    space = {
+        "stop_loss": [0.01, 0.015, 0.03, None],
+        "take_profit": [0.02, 0.04, None],
+        "minimum_profit": [((8, -1.0),), ((4, 0.01), (8, -1.0))],
+    }
+    sets = samplers.make("grid", space, trials=24, seed=1).ask(24)
+    scores = best - generator.uniform(0.1, 1.5, len(sets))
+    scores[8], scores[3] = best, np.nan
+    trials = pd.DataFrame(
+        {"trial": range(len(sets)), **to_columns(sets), "trades": 44, "score": scores, "chosen": np.arange(24) == 8}
+    )
+    return trials, samplers.coordinates(space, sets), list(space)
+
+
+def trades(bars: pd.DataFrame, number: int, generator: np.random.Generator) -> pd.DataFrame:
+    """Trades from open to open of the bars, the sides in turn."""
+    edges = np.sort(generator.choice(len(bars), 2 * number, replace=False)).reshape(-1, 2)
+    enter, leave = (bars["open"].to_numpy()[edges[:, place]] for place in (0, 1))
+    sign = np.where(np.arange(number) % 2, -1, 1)
+    made = pd.DataFrame(
+        {"number": range(number), "side": np.where(sign > 0, "long", "short"), "size": 10.0 * sign,
+         "entry_time": bars.index[edges[:, 0]], "exit_time": bars.index[edges[:, 1]], "entry_price": enter,
+         "exit_price": leave, "pnl": 10 * sign * (leave - enter), "commission": 1.0,
+         "trade_return": sign * (leave / enter - 1), "funding": 0.0,
+         "exit": np.array(["stop", "target", "order"])[np.arange(number) % 3]}
+    )  # fmt: skip
+    return made[[column.name for column in TRADES.columns]]
 
 
 def _parameters(ticker: str, number: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 from plotly.offline import get_plotlyjs
 from sklearn.metrics import precision_recall_fscore_support
 
-from quant import report_audit
+from quant import report_audit, report_parameters
 from quant import report_evaluation as evaluated
 from quant import report_figures as figures
 from quant import report_words as words
@@ -32,10 +32,10 @@ class Page(HTMLParser):
         self.tickers: dict[str, list[str]] = {}
         self.raw: dict[str, str] = {}
         self._table, self._raw = "", ""
-        self._words: list[str] = []
+        self.words: list[str] = []
         self.feed(html)
         self.close()
-        self.text = re.sub(r"\s+", " ", " ".join(self._words))
+        self.text = re.sub(r"\s+", " ", " ".join(self.words))
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         values = dict(attributes)
@@ -57,7 +57,7 @@ class Page(HTMLParser):
         if self._raw:
             self.raw[self._raw] = self.raw.get(self._raw, "") + text
         else:
-            self._words.append(text)
+            self.words.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,15 @@ def content() -> ReportContent:
 @pytest.fixture(scope="module")
 def page(content: ReportContent) -> Page:
     return Page(render(content))
+
+
+def opened(page: Page) -> dict[str, dict]:
+    """What the rows open into, by ticker."""
+    packed = json.loads(page.raw["data"], parse_constant=pytest.fail)["tickers"]
+    return {
+        ticker: json.loads(gzip.decompress(base64.b64decode(text)), parse_constant=pytest.fail)
+        for ticker, text in packed.items()
+    }
 
 
 def shown(content: ReportContent, **changes: object) -> Page:
@@ -160,7 +169,8 @@ def test_rows_carry_their_rules_and_the_evidence_on_choose(page: Page, content: 
     data = json.loads(page.raw["data"])
     assert [rule["label"] for rule in data["rules"]] == ["Trades", "Return", "Deflated Sharpe", "False-discovery rate"]
     table = content.shortlist.set_index("ticker")
-    for ticker, row in data["tickers"].items():
+    rows = opened(page)
+    for ticker, row in rows.items():
         stage = table.loc[ticker, "stage"]
         outcomes = {"shortlisted": ["passed"] * 4, "judge": ["passed", "passed", "failed", "failed"], "choose": None}
         assert (row["rules"] and [outcome for _, outcome in row["rules"]]) == outcomes[stage]
@@ -171,7 +181,7 @@ def test_rows_carry_their_rules_and_the_evidence_on_choose(page: Page, content: 
             ["stability", "–" if stage == "choose" else "0.63"],
             ["walk_forward_sharpe", "–" if stage == "choose" else "1.31"],
         ]
-    held = data["tickers"][CHINESE]
+    held = rows[CHINESE]
     assert [figure for figure, _ in held["rules"]][2:] == ["0.970", "0.0330"]
     assert {"deflated_sharpe", "placebo_q_value"} <= {row[0] for row in held["statistics"]}
 
@@ -278,7 +288,7 @@ def test_data_is_json_that_cannot_end_its_element(page: Page, content: ReportCon
     data = json.loads(page.raw["data"], parse_constant=pytest.fail)
     assert list(data["tickers"]) == content.shortlist["ticker"].tolist()
     assert "<" not in page.raw["data"]
-    assert data["tickers"][CHINESE]["reason"] == content.shortlist["reason"][1]
+    assert opened(page)[CHINESE]["reason"] == content.shortlist["reason"][1]
 
 
 def test_nothing_in_the_page_points_outside(page: Page) -> None:
@@ -305,20 +315,20 @@ def test_same_content_gives_the_same_page(content: ReportContent) -> None:
     assert render(content) == render(report_content())
 
 
-def test_250_tickers_stay_below_7_mb() -> None:
-    assert len(render(report_content(tickers=250, shortlisted=40)).encode()) < 7_000_000
+def test_250_tickers_of_which_42_have_candles_stay_below_4_mb() -> None:
+    assert len(render(report_content(tickers=250, shortlisted=40)).encode()) < 4_000_000
 
 
 def test_missing_parts_are_said_to_be_missing(content: ReportContent) -> None:
-    page = shown(content, evaluation=None, label_balance=None, quality=None, parameters=None, equity={},
+    page = shown(content, evaluation=None, label_balance=None, quality=None, parameters=None, details={},
                  failures=content.failures.iloc[:0], parts={})  # fmt: skip
     assert "The signals of this run, or the model behind them, came from a file" in page.text
     assert "None: every ticker went through every stage." in page.text
     assert "This run has no calendar parts." in page.text
     assert "Label balance" not in page.text
-    data = json.loads(page.raw["data"])
-    assert data["tickers"][CHINESE]["equity"] is None
-    assert data["tickers"][CHINESE]["parameters"] is None
+    row = opened(page)[CHINESE]
+    assert [row[name] for name in ("equity", "parameters", "neighbourhood", "picture")] == [None] * 4
+    assert row["folds"] == []
 
 
 def test_nullable_columns_are_shown_as_missing(content: ReportContent) -> None:
@@ -327,7 +337,7 @@ def test_nullable_columns_are_shown_as_missing(content: ReportContent) -> None:
 
 
 def test_run_in_which_every_ticker_failed_still_has_a_report(content: ReportContent) -> None:
-    page = shown(content, shortlist=content.shortlist.iloc[:0], metrics=pd.DataFrame(), equity={}, planted=None)
+    page = shown(content, shortlist=content.shortlist.iloc[:0], metrics=pd.DataFrame(), details={}, planted=None)
     assert "Nothing holds up: none of 0 tickers" in page.text
     assert "Tickers in the run 1 " in page.text
     assert "No ticker was rejected." in page.text
@@ -424,6 +434,7 @@ def test_every_statistic_is_explained(page: Page) -> None:
             "there is no rule 'minimum_luck'; allowed: minimum_tr",
         ),
         ({"metrics": lambda frame: frame.drop(columns=["ticker", "days"])}, "metrics lacks ticker, days"),
+        ({"objective": lambda _: "luck"}, "objective is 'luck'; allowed: sharpe, return, expectancy, profit_factor"),
         ({"failures": lambda frame: frame.drop(columns="message")}, "failures lacks message"),
         ({"label_balance": lambda frame: frame.drop(columns="short")}, "label_balance lacks short"),
         ({"quality": lambda frame: frame.drop(columns="gaps")}, "quality lacks gaps"),
@@ -491,6 +502,16 @@ def test_equity_keeps_nulls_as_breaks_and_hours_where_there_are_some() -> None:
     assert thin["times"][0] == "2024-01-01 00:30"
 
 
+def test_a_fall_is_measured_from_the_highest_value_so_far_or_the_starting_cash() -> None:
+    equity = pd.DataFrame({"strategy": [0.9, 1.2, 0.6, 1.5], "buy_and_hold": [1.0, 2.0, 1.0, 0.5]})
+    below = figures.falls(equity)
+    np.testing.assert_allclose(below["strategy"], [-0.1, 0.0, -0.5, 0.0])
+    np.testing.assert_allclose(below["buy_and_hold"], [0.0, 0.0, -0.5, -0.75])
+    days = pd.date_range("2024-01-01", periods=4, name="time")
+    _, curves = figures.equity_data({"a": equity.set_index(days)})
+    assert (curves["a"]["worst_strategy"], curves["a"]["worst_buy_and_hold"]) == ("−50.0%", "−75.0%")
+
+
 def test_shared_time_axes_are_stored_once() -> None:
     one = pd.DataFrame({"strategy": 1.0, "buy_and_hold": 1.0}, index=pd.date_range("2024-01-01", periods=5, freq="D"))
     axes, curves = figures.equity_data({"a": one, "b": one * 2, "c": one.iloc[:3], "none": one.iloc[:0]})
@@ -521,7 +542,7 @@ def test_parameters_read_as_sentences() -> None:
         "limit_long": np.nan, "limit_short": np.nan, "leverage": 3.0, "trailing_activation": 0.02,
         "trailing_distance": 0.01, "minimum_profit": "[[4, 0.01], [8, -1.0]]",
     }  # fmt: skip
-    assert figures.parameter_rows(row) == [
+    assert report_parameters.parameter_rows(row) == [
         ["Stop loss", "1.50%", "off"],
         ["Take profit", "4.00%", "2.00%"],
         ["Entry limit", "off", "off"],
@@ -529,7 +550,7 @@ def test_parameters_read_as_sentences() -> None:
         ["Timed exit", "after 4 bars, at +1.0% or better; after 8 bars, whatever the result"],
         ["Leverage", "×3.00"],
     ]
-    off = figures.parameter_rows({**row, "trailing_activation": np.nan, "minimum_profit": "[]"})
+    off = report_parameters.parameter_rows({**row, "trailing_activation": np.nan, "minimum_profit": "[]"})
     assert off[3:5] == [["Trailing stop", "off"], ["Timed exit", "off"]]
 
 
@@ -556,6 +577,10 @@ def test_parameters_read_as_sentences() -> None:
         (words.interval(None, 2.0), ""),
         (words.day(pd.Timestamp("2024-03-01 23:45", tz="UTC")), "2024-03-01"),
         (words.day(pd.NaT), "–"),
+        (words.length_of(pd.Timedelta("15min")), "15 minutes"),
+        (words.length_of(pd.Timedelta("1h")), "1 hour"),
+        (words.length_of(pd.Timedelta("48h")), "2 days"),
+        (words.length_of(pd.Timedelta("90s")), "90 seconds"),
         (words.listing(list("abcd"), limit=2), "a, b and 2 more"),
     ],
 )

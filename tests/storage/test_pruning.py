@@ -187,6 +187,7 @@ def test_tables_go_that_no_manifest_names() -> None:
             ("dropped", "trials", "A"),
             ("whole", "shortlist", None),
             ("failures", "failures", None),
+            ("figures", "report_figures", None),
             ("future", "not_a_dataset_yet", "A"),
         )
     }
