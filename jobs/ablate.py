@@ -76,7 +76,7 @@ def run(context: Context) -> Manifest:
     table = frame(ABLATIONS, rows).sort_values(list(ABLATIONS.key), ignore_index=True)
     manifest = write_whole(context, STAGE, settings, {ABLATIONS: table})
     if read_manifest(context.store, context.run, "pipeline") is not None:
-        report.run(context)
+        report.write(context)
     print_summary(table)
     return manifest
 

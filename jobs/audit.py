@@ -9,7 +9,7 @@ leak.
 """
 
 import importlib.metadata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -26,7 +26,7 @@ from quant import audit, audit_features, audit_labels, audit_trades, audit_walk,
 from quant.audit import MARKET, Finding, not_applicable
 from quant.schemas import AUDIT, FEATURES, LABELS, SIGNALS, TRADES, frame
 from storage.errors import KeyMissing
-from storage.manifest import Manifest
+from storage.manifest import Manifest, read_manifest
 from storage.tables import read_table
 
 STAGE = Stage("audit", 1, ("ingest", "predict", "backtest"), (AUDIT,))
@@ -45,14 +45,22 @@ class Task:
     others: tuple[str, ...]
 
 
-def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
+def run(context: Context, fan_out: FanOut = fan_out, listed: Sequence[str] | None = None) -> Manifest:
     """Bring the audit of the run up to date.
 
     Stages that the run has not done are said to be not applicable; a leak is no failure of the stage.
+
+    Parameters
+    ----------
+    listed
+        Tickers that are audited in any case; None: those that the run has shortlisted.
     """
     made = used(context)
+    if listed is None:
+        done = read_manifest(context.store, context.run, "shortlist")
+        listed = done.details["shortlisted"] if done else ()
     rows = {ticker: float(info["rows"]) for ticker, info in market.of(context).tickers.items()}
-    chosen = audit.sample(rows, context.config.audit.tickers, made.shortlisted)
+    chosen = audit.sample(rows, context.config.audit.tickers, listed)
     return run_stage(
         context,
         replace(stage(context.config), inputs=made.stages),

@@ -11,7 +11,7 @@ from storage.manifest import Manifest, read_manifest
 
 READ = (
     *("ingest", "features", "labels", "train", "pattern_fit", "patterns", "pattern_outcomes", "predict"),
-    *("search", "backtest", "shortlist"),
+    *("search", "backtest"),
 )
 """Stages that the audit reads, as far as they are there."""
 # stages that may be left in a run by another configuration, by what its signals are from
@@ -67,7 +67,6 @@ class Used:
     learned: tuple[str, ...] = ()
     adopted: bool = False
     coarse: bool = False
-    shortlisted: tuple[str, ...] = ()
     predict: dict[str, Any] = field(default_factory=dict)
     slippage: float = 0.0
     funding: bool = False
@@ -105,7 +104,6 @@ def used(context: Context) -> Used:
         learned=tuple(found["train"].details.get("tickers", ())) if "train" in found else (),
         adopted="adopted" in settings.get("train", {}),
         coarse=_coarse(settings.get("train", {})) or context.config.train.gpu,
-        shortlisted=tuple(found["shortlist"].details.get("shortlisted", ())) if "shortlist" in found else (),
         predict=settings.get("predict", {}),
         slippage=float(asked.get("costs", {}).get("slippage", 0.0)),
         funding=ingested.config.get("funding") is not None,

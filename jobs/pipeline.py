@@ -9,10 +9,6 @@ import logging
 import time
 from dataclasses import asdict
 from types import ModuleType
-from typing import Any
-
-import numpy as np
-import pandas as pd
 
 from jobs import (
     audit,
@@ -31,12 +27,14 @@ from jobs import (
     tune,
 )
 from jobs.config import RunConfig
-from jobs.stage import Context, now, require
-from quant.schemas import FAILURES, SHORTLIST, frame
+from jobs.stage import Context, now
+from quant import report_lines
+from quant.report import ReportContent
+from quant.schemas import FAILURES, frame
 from storage import layout
 from storage.hashing import combine
-from storage.manifest import Failure, Manifest, read_manifest, write_manifest
-from storage.tables import read_table, write_table
+from storage.manifest import Failure, Manifest, write_manifest
+from storage.tables import write_table
 
 STAGE = "pipeline"
 REPEATS = True
@@ -60,15 +58,18 @@ def run(context: Context) -> Manifest:
         started = time.perf_counter()
         name = stage.__name__.removeprefix("jobs.")
         logger.info("stage %d of %d: %s", number, len(stages), name)
-        manifests[name] = stage.run(context)
         if stage is audit:
+            # the tickers that are about to be shortlisted are looked at, before anybody is told of them
+            listed = shortlist.listed(shortlist.judge(context)[0])
+            manifests[name] = audit.run(context, listed=listed)
             audit.gate(context, manifests[name])
+        else:
+            manifests[name] = stage.run(context)
         logger.info("%s: done in %.1f s", name, time.perf_counter() - started)
     manifest = summary(context, manifests)
     write_failures(context, manifest.failures)
     write_manifest(context.store, context.run, manifest)
-    report.run(context)
-    print_summary(context, manifest)
+    print_summary(context, manifest, report.write(context))
     return manifest
 
 
@@ -112,56 +113,12 @@ def write_failures(context: Context, failures: list[Failure]) -> None:
     write_table(context.store, context.run, FAILURES, table.sort_values(list(FAILURES.key), ignore_index=True))
 
 
-def print_summary(context: Context, manifest: Manifest) -> None:
-    """Print the shortlist and where the report is; the path of the report is the last line."""
-    verdicts = read_table(context.store, context.run, SHORTLIST)
-    shown = verdicts[verdicts["shortlisted"]]
-    print(f"\n{len(shown)} of {len(verdicts)} tickers hold up on the judge part:\n")
-    if len(shown):
-        print(_table(shown))
-    else:
-        print("  none: no evidence that the strategy works on any of them, which is a good answer to have")
-    print(f"\n{luck(require(context, 'shortlist').details)}")
-    print("\nrejected:")
-    for stage, group in verdicts[~verdicts["shortlisted"]].groupby("stage"):
-        print(f"  {len(group):>4} on {stage}, for example {group.iloc[0]['ticker']}: {group.iloc[0]['reason']}")
-    if audited := read_manifest(context.store, context.run, audit.STAGE.name):
-        print(f"\naudit: {' '.join(audit.sentences(audited))}")
+def print_summary(context: Context, manifest: Manifest, told: ReportContent) -> None:
+    """Print what the report says and where it is; its path is the last line."""
+    print("\n".join(report_lines.lines(told)))
     print(f"\nresult hash: {manifest.result_hash}")
     print(f"tables: {context.store.address(layout.run_prefix(context.run))}")
     print(f"report: {context.store.address(layout.report(context.run))}")
-
-
-def luck(details: dict[str, Any]) -> str:
-    """What the placebos say of the shortlist, in one sentence."""
-    kinds = details["placebo_entries"]
-    if not kinds:
-        return "No placebos were searched (placebo.repetitions is 0): how much of this is luck is not measured."
-    markets, entries = sum(map(len, kinds.values())), sum(map(sum, kinds.values()))
-    return (
-        f"Candidates: {details['candidates']}. "
-        f"The same search on {markets} placebo markets ({', '.join(kinds)}) let {entries} entries through."
-    )
-
-
-def _table(verdicts: pd.DataFrame) -> str:
-    percent, plain, tiny = "{:+.1%}".format, "{:.2f}".format, "{:.2g}".format
-    columns = {
-        "ticker": ("ticker", str),
-        "judge_return": ("return", percent),
-        "buy_and_hold_return": ("held", percent),
-        "judge_sharpe": ("Sharpe", plain),
-        "deflated_sharpe": ("deflated", "{:.3f}".format),
-        "judge_trades": ("trades", "{:.0f}".format),
-        "win_rate": ("wins", "{:.0%}".format),
-        "max_drawdown": ("drawdown", percent),
-        "p_value": ("p", tiny),
-        "false_discovery_rate": ("FDR", tiny),
-    }
-    rates = np.fmax(verdicts["q_value"], verdicts["placebo_q_value"])
-    shown = verdicts.assign(false_discovery_rate=rates)[list(columns)]
-    shown.columns = [name for name, _ in columns.values()]
-    return str(shown.to_string(formatters=dict(columns.values()), index=False))
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ def run(context: Context, fan_out: FanOut = fan_out, actors: FanOut | None = Non
         rows = pd.concat(gather(tables, tickers, context, name="protocols", shared=context, fan_out=fan_out))
         steps = protocols.waterfall(rows, sorted(task.learned & set(tickers)))
         write_whole(context, SUMMARY, {}, {PROTOCOL_STEPS: steps})
-    report.run(context)
+    report.write(context)
     show(context)
     return manifest
 

@@ -18,7 +18,7 @@ from jobs.gather import gather
 from jobs.ingest import assumed
 from jobs.shortlist import metrics_frame, trials_frame
 from jobs.stage import Context, FanOut, fan_out, require
-from quant import report_quality, report_table
+from quant import report_lines, report_quality, report_table
 from quant import report_words as words
 from quant.protocols import ALL
 from quant.report import DETAILED, Audit, ModelEvaluation, ReportContent, render
@@ -51,12 +51,18 @@ LIBRARIES = ("ray", "tensorflow-cpu", "tensorflow", "keras", "pandas", "numpy", 
 
 
 def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
-    """Write the report of a run that the pipeline brought to its end, and the figures that are nowhere else."""
-    pipeline = require(context, "pipeline")
-    found = content(context, pipeline, fan_out)
+    """Write the report of a run that the pipeline brought to its end, and print what it says and where it is."""
+    print("\n".join(report_lines.lines(write(context, fan_out))))
+    print(f"\nreport: {context.store.address(layout.report(context.run))}")
+    return require(context, "pipeline")
+
+
+def write(context: Context, fan_out: FanOut = fan_out) -> ReportContent:
+    """Write the report, and the figures of it that are nowhere else; return what it shows."""
+    found = content(context, require(context, "pipeline"), fan_out)
     write_table(context.store, context.run, REPORT_FIGURES, report_table.table(found))
     context.store.write(layout.report(context.run), render(found).encode())
-    return pipeline
+    return found
 
 
 def content(context: Context, pipeline: Manifest, fan_out: FanOut) -> ReportContent:

@@ -27,11 +27,32 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
     settings = context.config.shortlist.model_dump()
     if done := up_to_date(context, STAGE, stage_fingerprint(context, STAGE, settings)):
         return done
+    verdicts, returns = judge(context, fan_out)
+    picks = listed(verdicts)
+    picked = returns.reindex(columns=picks).dropna(how="all")
+    frames = {
+        SHORTLIST: verdicts.table,
+        PORTFOLIO: portfolio.equal_weights(picked) if picks else frame(PORTFOLIO, []),
+        CORRELATIONS: portfolio.correlations(picked.reindex(columns=sorted(picks[: portfolio.MOST]))),
+    }
+    chosen = chosen_sets(require(context, "search"))
+    exports.write(context, verdicts.table, chosen, require(context, "backtest"))
+    details = {
+        "shortlisted": picks,
+        "portfolio": portfolio.summary(picked),
+        **of_the_market(verdicts, returns),
+    }
+    return write_whole(context, STAGE, settings, frames, details=details)
+
+
+def judge(context: Context, fan_out: FanOut = fan_out) -> tuple[Verdicts, pd.DataFrame]:
+    """The verdict on every ticker, and the candidates' daily returns on the judge part; nothing is written."""
     searched, judged = require(context, "search"), require(context, "backtest")
-    chosen = {ticker: info["chosen"] for ticker, info in searched.tickers.items() if info["chosen"]}
     # a ticker whose judged run failed has no curve
     candidates = [
-        ticker for ticker, row in sorted(chosen.items()) if row["total_return"] > 0 and ticker in judged.tickers
+        ticker
+        for ticker, row in sorted(chosen_sets(searched).items())
+        if row["total_return"] > 0 and ticker in judged.tickers
     ]
     returns = candidate_returns(context, candidates, fan_out)
     verdicts = shortlist(
@@ -39,22 +60,19 @@ def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
         trials_frame(searched),
         returns,
         placebos_frame(require(context, "placebo")),
-        rules=settings,
+        rules=context.config.shortlist.model_dump(),
     )
-    picks = verdicts.table.loc[verdicts.table["shortlisted"], "ticker"].tolist()
-    picked = returns.reindex(columns=picks).dropna(how="all")
-    frames = {
-        SHORTLIST: verdicts.table,
-        PORTFOLIO: portfolio.equal_weights(picked) if picks else frame(PORTFOLIO, []),
-        CORRELATIONS: portfolio.correlations(picked.reindex(columns=sorted(picks[: portfolio.MOST]))),
-    }
-    exports.write(context, verdicts.table, chosen, judged)
-    details = {
-        "shortlisted": picks,
-        "portfolio": portfolio.summary(picked),
-        **of_the_market(verdicts, returns),
-    }
-    return write_whole(context, STAGE, settings, frames, details=details)
+    return verdicts, returns
+
+
+def listed(verdicts: Verdicts) -> list[str]:
+    """Tickers that keep to all rules, best first."""
+    return list(verdicts.table.loc[verdicts.table["shortlisted"], "ticker"])
+
+
+def chosen_sets(searched: Manifest) -> dict[str, dict[str, Any]]:
+    """The chosen set of every ticker that has one."""
+    return {ticker: info["chosen"] for ticker, info in searched.tickers.items() if info["chosen"]}
 
 
 def of_the_market(verdicts: Verdicts, returns: pd.DataFrame) -> dict[str, Any]:

@@ -400,10 +400,14 @@ def _data(content: ReportContent, table: pd.DataFrame) -> dict[str, Any]:
 
 def _quality(content: ReportContent, quality: pd.DataFrame, detailed: int) -> dict[str, Any]:
     """The section of the data."""
-    unread = int((content.failures["stage"] == "ingest").sum())
     return report_quality.section(
-        quality, _reasons(content), content.flags, content.parts, unread, detailed, content.assumed
+        quality, _reasons(content), content.flags, content.parts, unread(content), detailed, content.assumed
     )
+
+
+def unread(content: ReportContent) -> int:
+    """How many tickers could not be read."""
+    return int((content.failures["stage"] == "ingest").sum())
 
 
 def _reasons(content: ReportContent) -> pd.DataFrame:

@@ -90,10 +90,10 @@ def section(
     """
     counted = counted_flags(quality)
     odd = counted[list(KINDS)].sum()
-    totals = {name: int(quality[name].sum()) for name in ("rows", "gaps", "quarantined")}
+    totals = totals_of(quality)
     kinds = [name for name in KINDS if odd[name]]
     return {
-        "sentence": sentence(quality, totals, int(odd.drop("gap").sum()), unread),
+        "sentence": told(quality, unread),
         "totals": {name: words.count(value) for name, value in totals.items()},
         "flagged": words.count(int(odd.drop("gap").sum())),
         "tickers": len(quality),
@@ -125,6 +125,17 @@ def section(
         "picture": picture(quality, flags, parts) if totals["quarantined"] + int(odd.sum()) else None,
         "rows": _rows(counted, detailed),
     }
+
+
+def totals_of(quality: pd.DataFrame) -> dict[str, int]:
+    """Bars, gaps and rows set aside, of all tickers together."""
+    return {name: int(quality[name].sum()) for name in ("rows", "gaps", "quarantined")}
+
+
+def told(quality: pd.DataFrame, unread: int) -> str:
+    """What was read and what was wrong with it, as ``section`` takes it."""
+    flagged = counted_flags(quality)[list(KINDS)].sum().drop("gap").sum()
+    return sentence(quality, totals_of(quality), int(flagged), unread)
 
 
 def sentence(quality: pd.DataFrame, totals: Mapping[str, int], flagged: int, unread: int) -> str:

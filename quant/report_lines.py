@@ -1,0 +1,78 @@
+"""The report for a terminal: the same verdict and what speaks for it, in lines of text."""
+
+import textwrap
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from quant import report_evaluation, report_protocols, report_quality
+from quant import report_words as words
+from quant.report import ReportContent, funnel, unread
+
+WIDTH = 120
+NOTHING = "none: no evidence that the strategy works on any of them, which is a good answer to have"
+
+
+def lines(content: ReportContent) -> list[str]:
+    """The verdict, how it came about, and what to know of model, data and leakage; a paragraph each."""
+    verdicts = content.shortlist
+    shown = verdicts[verdicts["shortlisted"]]
+    found = ["", f"{len(shown)} of {len(verdicts)} tickers hold up on the judge part:", ""]
+    found += shortlist(shown).splitlines() if len(shown) else [f"  {NOTHING}"]
+    steps = [f"{count:,} {name.partition(':')[0].lower()}" for name, count in funnel(content).items()]
+    found += ["", *_paragraph("selection", [", ".join(steps) + "."])]
+    found += ["", *_paragraph("luck", [words.placebo_sentence(content.market, len(shown))])]
+    found += ["", "rejected:"]
+    for stage, group in verdicts[~verdicts["shortlisted"]].groupby("stage"):
+        one = group.iloc[0]
+        reason = one["reason"].removeprefix(f"rejected on {stage}: ")
+        found.append(f"  {len(group):>4} on {stage}, for example {one['ticker']}: {reason}")
+    told = {
+        "model": model(content),
+        "data": [] if content.quality is None else [report_quality.told(content.quality, unread(content))],
+        "audit": [] if content.audit is None else content.audit.sentences,
+        "the article": [] if content.protocols is None else report_protocols.sentences(content.protocols.steps),
+    }
+    for name, sentences in told.items():
+        found += ["", *_paragraph(name, sentences)] if sentences else []
+    return found
+
+
+def model(content: ReportContent) -> list[str]:
+    """How the model did beside simple ones, where it was compared."""
+    if content.comparison is None:
+        return []
+    statistics = content.comparison.statistics
+    return [
+        said for name in ("macro_f1", "log_loss_at_shares") if (said := report_evaluation.sentence(statistics, name))
+    ]
+
+
+def shortlist(verdicts: pd.DataFrame) -> str:
+    """The shortlisted tickers as a table."""
+    percent, plain, tiny = "{:+.1%}".format, "{:.2f}".format, "{:.2g}".format
+    columns: dict[str, tuple[str, Callable[[Any], str]]] = {
+        "ticker": ("ticker", str),
+        "judge_return": ("return", percent),
+        "buy_and_hold_return": ("held", percent),
+        "judge_sharpe": ("Sharpe", plain),
+        "deflated_sharpe": ("deflated", "{:.3f}".format),
+        "judge_trades": ("trades", "{:.0f}".format),
+        "win_rate": ("wins", "{:.0%}".format),
+        "max_drawdown": ("drawdown", percent),
+        "p_value": ("p", tiny),
+        "false_discovery_rate": ("FDR", tiny),
+    }
+    rates = np.fmax(verdicts["q_value"], verdicts["placebo_q_value"])
+    shown = verdicts.assign(false_discovery_rate=rates)[list(columns)]
+    shown.columns = [name for name, _ in columns.values()]
+    return str(shown.to_string(formatters=dict(columns.values()), index=False))
+
+
+def _paragraph(name: str, sentences: Iterable[str]) -> list[str]:
+    """Sentences behind a name, wrapped."""
+    return textwrap.wrap(
+        f"{name}: {' '.join(sentences)}", WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
