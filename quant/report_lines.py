@@ -9,7 +9,7 @@ import pandas as pd
 
 from quant import report_evaluation, report_protocols, report_quality
 from quant import report_words as words
-from quant.report import ReportContent, funnel, unread
+from quant.report import ReportContent, funnel, known_answer, unread
 
 WIDTH = 120
 NOTHING = "none: no evidence that the strategy works on any of them, which is a good answer to have"
@@ -30,6 +30,7 @@ def lines(content: ReportContent) -> list[str]:
         reason = one["reason"].removeprefix(f"rejected on {stage}: ")
         found.append(f"  {len(group):>4} on {stage}, for example {one['ticker']}: {reason}")
     told = {
+        "known answer": known(content),
         "model": model(content),
         "data": [] if content.quality is None else [report_quality.told(content.quality, unread(content))],
         "audit": [] if content.audit is None else content.audit.sentences,
@@ -38,6 +39,17 @@ def lines(content: ReportContent) -> list[str]:
     for name, sentences in told.items():
         found += ["", *_paragraph(name, sentences)] if sentences else []
     return found
+
+
+def known(content: ReportContent) -> list[str]:
+    """On the demo market, whether the verdict is right."""
+    answer = known_answer(content)
+    if answer is None:
+        return []
+    return [
+        f"{answer['planted']} tickers hold a pattern: {answer['found']} of them were found, and {len(answer['false'])} "
+        "others let through."
+    ]
 
 
 def model(content: ReportContent) -> list[str]:

@@ -24,6 +24,7 @@ def test_it_says_what_the_page_says() -> None:
         assert " ".join(said.split()) in lines
         assert said.replace("'", "&#39;") in page
     assert "selection: 41 tickers in the run, 40 processed without failure" in lines
+    assert "known answer: 6 tickers hold a pattern: 6 of them were found, and 0 others let through." in lines
     assert f"On {HOSTILE} the article's protocol makes" in lines
     assert max(map(len, report_lines.lines(content))) <= 200
 
