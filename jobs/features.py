@@ -18,6 +18,7 @@ from storage.manifest import Manifest
 
 STAGE = Stage("features", 1, ("ingest",), (FEATURES,))
 ROW_SECONDS = {"pattern8": 5.5e-7, "pattern8_relative": 5.5e-7, "ta193": 8e-6, "ta193_relative": 8e-6}
+COLUMN_SECONDS = 7e-8  # of a row and column, where a set has not been measured
 
 
 def run(context: Context, fan_out: FanOut = fan_out) -> Manifest:
@@ -44,7 +45,7 @@ def stage(config: RunConfig) -> Stage:
         STAGE,
         rate=Rate(
             ticker=7e-3 + 2e-4 * columns,
-            row=ROW_SECONDS[config.features.set],
+            row=ROW_SECONDS.get(config.features.set, COLUMN_SECONDS * columns),
             requests=2,
             read_row=43,
             written=1500,

@@ -254,13 +254,12 @@ def test_a_leak_ends_the_pipeline_where_that_is_asked_for(copied: Context):
 # --- planted in code and settings --------------------------------------------------------------------
 
 
-def test_a_registered_feature_that_looks_ahead_is_named(walks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_registered_feature_that_looks_ahead_is_named(walks: Path, tmp_path: Path):
     chosen = feature_registry.feature_set("planted", "for a test", "propagate")
     try:
         chosen.feature({"tomorrow": ("", "return of the next bar")}, start=feature_registry.finite(0))(
             lambda candles: np.append(candles.close[1:] / candles.close[:-1] - 1, 0.0)
         )
-        monkeypatch.setitem(features.ROW_SECONDS, "planted", 1e-6)
         context = make_context(tmp_path, source=str(walks), **{**SETTINGS, "features": {"set": "planted"}})
         for job in (ingest, features, labels):
             job.run(context, fan_out=serially)
