@@ -14,7 +14,8 @@ import time
 
 from actors.connect import connect
 from jobs import pipeline
-from jobs.config import RunConfig, Train
+from jobs.config import RunConfig
+from jobs.config_model import Train
 from jobs.stage import Context, require
 from storage.store import open_store
 

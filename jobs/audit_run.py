@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs import market
-from jobs.config import Labels
+from jobs.config_data import Labels
 from jobs.stage import Context
 from quant.splits import Part, utc
 from storage.manifest import Manifest, read_manifest

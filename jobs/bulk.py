@@ -16,7 +16,8 @@ from actors.progress import Progress, amount
 from actors.sharding import shards
 from jobs.archive import Archive
 from jobs.bulk_symbol import Job, Wanted, fetch, look, pages
-from jobs.config import OWN_FUNDING, Ingest, RunConfig
+from jobs.config import RunConfig
+from jobs.config_data import OWN_FUNDING, Ingest
 from jobs.stage import Context, FanOut, fan_out, reserved, stop_without_store
 from quant import bulk
 from quant.bulk import FUNDING, BulkError

@@ -12,7 +12,8 @@ from actors.fan_out import fan_out
 from actors.progress import Progress, duration
 from actors.sharding import shards
 from jobs.archive import Archive
-from jobs.config import OWN_FUNDING, Ingest, RunConfig
+from jobs.config import RunConfig
+from jobs.config_data import OWN_FUNDING, Ingest
 from jobs.exchange_chunks import FUNDING, Series, milliseconds
 from jobs.exchange_client import Access, Client, ExchangeUnavailableError
 from jobs.exchange_symbol import HOUR, Fetching, Task, Want, fetch

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import ccxt
 
 from jobs.archive import ServiceError
-from jobs.config import CCXT
+from jobs.config_data import CCXT
 from quant import tickers
 from storage import keys
 

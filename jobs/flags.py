@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jobs.config import RunConfig, Section
+from jobs.config import RunConfig
+from jobs.config_parts import Section
 
 
 def flags(config: RunConfig) -> list[str]:

@@ -15,7 +15,8 @@ import pandas as pd
 
 from jobs import rows, sessions, sources
 from jobs.archive import Archive
-from jobs.config import BULK, OWN_FUNDING, Ingest, RunConfig
+from jobs.config import RunConfig
+from jobs.config_data import BULK, OWN_FUNDING, Ingest
 from jobs.gather import gather
 from jobs.rates import Rate
 from jobs.sources import Source, SourceError

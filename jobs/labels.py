@@ -6,7 +6,7 @@ python -m jobs.labels --config run.toml --store URL --run NAME
 import pandas as pd
 
 from jobs import market
-from jobs.config import Labels
+from jobs.config_data import Labels
 from jobs.rates import Rate
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, items_of, run_stage
 from quant import labels

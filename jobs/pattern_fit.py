@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from jobs import market, pattern_seed
-from jobs.config import Patterns
+from jobs.config_model import Patterns
 from jobs.gather import gather
 from jobs.rates import Meter
 from jobs.stage import Context, FanOut, Stage, require, stage_fingerprint, up_to_date, write_whole

@@ -9,7 +9,7 @@ import pandas as pd
 
 from actors.progress import duration
 from jobs import market
-from jobs.config import Patterns
+from jobs.config_model import Patterns
 from jobs.gather import gather
 from jobs.stage import Context, FanOut, Stage, require, stage_fingerprint, up_to_date, write_whole
 from quant import features, notebook

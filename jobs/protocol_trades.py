@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from jobs import labels, market, search, train
-from jobs.config import Costs, RunConfig
+from jobs.config import RunConfig
+from jobs.config_verdict import Costs
 from jobs.market import Stretch
 from jobs.stage import Context, Item, Produced, ShardJob
 from quant import article, metrics, network, protocols, scaling, windows

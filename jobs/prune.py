@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from actors.progress import amount, duration
 from jobs import ablate, pipeline
-from jobs.config import EMBEDDED
+from jobs.config_data import EMBEDDED
 from jobs.runner import names
 from jobs.stage import Context
 from storage import layout

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from jobs import market
-from jobs.config import Search
+from jobs.config_verdict import Search
 from jobs.gather import gather
 from jobs.search import places_for_all, space
 from jobs.stage import Context, FanOut

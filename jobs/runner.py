@@ -46,7 +46,8 @@ from storage.store import Store, open_store
 # Modules of this folder that are no jobs of their own.
 SHARED = {
     *("__main__", "archive", "audit_market", "audit_run", "audit_signals", "bulk", "bulk_symbol", "compiled"),
-    *("config", "dataset", "estimate", "every"),
+    *("config", "config_data", "config_model", "config_operations", "config_parts", "config_verdict"),
+    *("dataset", "estimate", "every"),
     *("exchange", "exchange_chunks", "exchange_client", "exchange_http", "exchange_symbol", "exchange_universe"),
     *("exports", "flags", "gather", "market", "own_signals", "parquet_markets", "passing"),
     *("pattern_fit", "pattern_outcomes", "pattern_page", "pattern_seed", "pattern_signals", "protocol_trades"),

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from jobs import compiled, market
-from jobs.config import RunConfig, Search
+from jobs.config import RunConfig
+from jobs.config_verdict import Search
 from jobs.market import Stretch
 from jobs.rates import Rate, share
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, items_of, require, run_stage

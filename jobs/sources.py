@@ -18,7 +18,7 @@ from backtesting import test as samples
 
 from jobs import parquet_markets
 from jobs.archive import Archive
-from jobs.config import OWN_FUNDING, Ingest
+from jobs.config_data import OWN_FUNDING, Ingest
 from quant import bars, candle_files, candle_names, tickers
 from quant.candle_files import CandleFileError, Parsed
 from quant.candle_names import SUFFIXES, CandleName

@@ -17,7 +17,8 @@ from actors.progress import Progress
 from actors.train import Context as Rank
 from actors.train import run_training
 from jobs import market
-from jobs.config import RunConfig, Train
+from jobs.config import RunConfig
+from jobs.config_model import Train
 from jobs.dataset import TrainingData, load
 from jobs.rates import Meter, Rate
 from jobs.stage import Context, Stage, require, require_training, stage_fingerprint, up_to_date, write_whole

@@ -15,7 +15,9 @@ from actors.train import run_training
 from actors.trials import Result, Study, Trial, best
 from actors.tune import Resources, run_asha, run_hyperband
 from jobs import market
-from jobs.config import RunConfig, Span, Tune
+from jobs.config import RunConfig
+from jobs.config_model import Tune
+from jobs.config_parts import Span
 from jobs.dataset import TrainingData, load
 from jobs.rates import Meter
 from jobs.stage import Context, Stage, require_training, stage_fingerprint, up_to_date, write_whole

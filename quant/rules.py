@@ -1,7 +1,8 @@
 """Entry rules: signals that follow from a few indicators of a bar, in place of a model's.
 
 A rule decides at the close of each bar, from that bar and earlier ones. To add one, write a function here under
-``register``; its page in the docs and its generic tests follow, and its parameters are named in ``jobs/config.py``.
+``register``; its page in the docs and its generic tests follow, and its parameters are named in
+``jobs/config_data.py``.
 
 Rules use columns of the registered feature sets. A set may have a column under its plain name or as the scale-free
 ``…_relative``; only sets on which a rule means the same are offered to it.

@@ -13,7 +13,8 @@ from types import ModuleType
 import pytest
 
 from jobs import compare, submit
-from jobs.config import RunConfig, Shortlist
+from jobs.config import RunConfig
+from jobs.config_verdict import Shortlist
 from jobs.runner import names, parse
 from quant import protocols
 from quant.schemas import DATASETS

@@ -16,7 +16,7 @@ from actors.outcome import Outcome
 from jobs import audit, backtest, dataset, features, ingest, labels, patterns, pipeline, predict, search, train
 from jobs import market as of_the_run
 from jobs.audit import LeakError
-from jobs.config import Audit
+from jobs.config_verdict import Audit
 from jobs.runner import main
 from jobs.stage import Context, ShardJob, require, write_whole
 from quant import feature_registry, network, scaling, training

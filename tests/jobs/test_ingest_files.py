@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from jobs import ingest, market
-from jobs.config import Ingest
+from jobs.config_data import Ingest
 from jobs.market import MarketError
 from jobs.sources import SourceError
 from jobs.stage import AllFailedError, Context

@@ -8,7 +8,7 @@ import pytest
 
 from actors.connect import connect
 from jobs import ablate
-from jobs.config import Ablate
+from jobs.config_model import Ablate
 from jobs.stage import Context, require
 from jobs.train import CARD, MODEL, SCALER
 from quant.scaling import Scaler

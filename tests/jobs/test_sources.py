@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from jobs import sources
-from jobs.config import Ingest
+from jobs.config_data import Ingest
 from jobs.sources import File, Source, SourceError, by_ticker, files, of_files, of_the_library
 from quant.bars import instants
 from storage.store import open_store

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from actors.connect import connect
 from actors.tune import Resources, run_asha
 from jobs import features, ingest, labels, pipeline, train, tune
-from jobs.config import RunConfig, Tune
+from jobs.config import RunConfig
+from jobs.config_model import Tune
 from jobs.stage import Context, StageMissingError
 from jobs.train import AnotherTuningError
 from jobs.tune import TuneError

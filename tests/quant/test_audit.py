@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from jobs import labels as label_stage
-from jobs.config import Labels
+from jobs.config_data import Labels
 from quant import (
     audit,
     audit_features,

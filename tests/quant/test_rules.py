@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.config import Rules
+from jobs.config_data import Rules
 from quant import features, rules
 from quant.rules import RULES, Parameter, RuleError
 from tests.conftest import random_walk
