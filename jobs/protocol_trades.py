@@ -1,7 +1,7 @@
 """How a ticker is traded by each protocol between the article's and the honest one: the shards of `jobs.protocols`."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -14,9 +14,10 @@ from jobs.config import RunConfig
 from jobs.config_verdict import Costs
 from jobs.market import Stretch
 from jobs.stage import Context, Item, Produced, ShardJob
-from quant import article, metrics, network, protocols, scaling, windows
+from quant import article, bracket, metrics, network, protocols, scaling, windows
 from quant import features as indicators
 from quant.bars import segments
+from quant.parameters import BracketParameters
 from quant.protocols import ASSET, Criteria
 from quant.scaling import Scaler
 from quant.schemas import FIGURES, PROTOCOLS, SIGNALS, frame
@@ -94,20 +95,23 @@ def traded(context: Context, item: Item, task: Task) -> Iterator[tuple[int, str,
     learned = item.ticker in task.learned
     history = bars[bars.index >= task.parts["fit"].start]
     known = probabilities(context, item.ticker, bars, history if learned else bars[unseen], task)
+    judged = bars[task.parts["judge"].rows(pd.DatetimeIndex(bars.index))]
     for step in range(protocols.STEPS):
         traps = protocols.remaining(step)
-        if "same_bars" not in traps:
-            if judged := of_the_run(context, item, bars[task.parts["judge"].rows(pd.DatetimeIndex(bars.index))], traps):
-                yield step, ASSET, judged
+        if "orders" not in traps:
+            if figures := of_the_run(context, item, judged, traps):
+                yield step, ASSET, figures
             continue
         given = known[traps & frozenset(protocols.OF_THE_MODEL)]
         wanted = pd.Series(protocols.signal(given, task.threshold, traps), bars.index)
-        if learned and "orders" in traps:
+        if learned:
             label = labelled(context, bars, task, traps)[history.index]
-            backtests = protocols.backtests(history, wanted[history.index], label, task.unseen, traps)
+            later = task.unseen if "same_bars" in traps else task.parts["judge"]
+            backtests = protocols.backtests(history, wanted[history.index], label, later, traps)
             for strategy, figures in backtests.items():
                 yield step, strategy, figures
-        yield step, ASSET, of_an_asset(context, item.ticker, bars[unseen], wanted[unseen], task, traps)
+        if figures := of_an_asset(context, item.ticker, Stretch(bars, wanted), task, traps):
+            yield step, ASSET, figures
 
 
 def probabilities(
@@ -155,29 +159,46 @@ def labelled(context: Context, bars: pd.DataFrame, task: Task, traps: Traps) -> 
     return labels.classes(bars, settings, task.calendar).fillna(0).round().astype("int8")
 
 
-def of_an_asset(
-    context: Context, ticker: str, bars: pd.DataFrame, wanted: pd.Series, task: Task, traps: Traps
-) -> dict[str, Any]:
-    """What the article does with each of many assets: its parameters, or where they fail, the best on the same bars."""
+def of_an_asset(context: Context, ticker: str, whole: Stretch, task: Task, traps: Traps) -> dict[str, Any] | None:
+    """What the article does with each of many assets; None where it has no bars to choose on, or to be judged on."""
+    if "same_bars" in traps:
+        chosen = listing(context, ticker, whole.within(task.unseen))
+        return {**protocols.described(whole.within(task.unseen).bars, chosen.figures), **chosen.verdict()}
+    before, after = (whole.within(task.parts[name]) for name in ("choose", "judge"))
+    if not (before and after):
+        return None
+    chosen = listing(context, ticker, before)
+    stats = bracket.reference(after.bars, after.signal, chosen.parameters, article.COSTS, "stack")
+    return {**protocols.described(after.bars, metrics.figures(stats)), **chosen.verdict()}
+
+
+class Listing(NamedTuple):
+    """Parameters, what they came to on the bars that they were chosen on, and whether they were searched."""
+
+    parameters: BracketParameters
+    figures: Mapping[str, Any]
+    listed: bool
+    optimised: bool
+
+    def verdict(self) -> dict[str, bool]:
+        """The columns of ``schemas.PROTOCOLS`` that say so."""
+        return {"listed": self.listed, "optimised": self.optimised}
+
+
+def listing(context: Context, ticker: str, stretch: Stretch) -> Listing:
+    """The article's parameters on some bars; where they fail, the best of the run's search there, by expectancy."""
     criteria = Criteria(**context.config.protocols.model_dump())
-    config = context.config
-    tried = config.search.model_copy(update={"objective": "expectancy"})
-    if "orders" in traps:
-        stretch = Stretch(bars, wanted)
-        tried, costs = tried.model_copy(update={"policy": "stack"}), ARTICLE_COSTS
-        figures = metrics.figures(article.of_an_asset(bars, wanted))
-    else:
-        stretch, costs = market.stretch(context, ticker, task.unseen), config.costs
-        figures, _ = search.tested(context, article.ASSET, stretch)
-    if criteria.met(figures):
-        return {**protocols.described(bars, figures), "listed": True}
-    as_tried = replace(context, config=config.model_copy(update={"search": tried, "costs": costs}))
-    found = search.tune(as_tried, ticker, stretch)
-    if found.chosen is None:
-        return protocols.described(bars, figures)
-    best = found.trials.iloc[found.chosen]
-    figures = {name: best[name] for name in NAMES}
-    return {**protocols.described(bars, figures), "listed": criteria.met(figures), "optimised": True}
+    first = metrics.figures(article.of_an_asset(stretch.bars, stretch.signal))
+    if criteria.met(first):
+        return Listing(article.ASSET, first, listed=True, optimised=False)
+    tried = context.config.search.model_copy(update={"objective": "expectancy", "policy": "stack"})
+    config = context.config.model_copy(update={"search": tried, "costs": ARTICLE_COSTS})
+    found = search.tune(replace(context, config=config), ticker, stretch)
+    if found.chosen is None or found.parameters is None:
+        return Listing(article.ASSET, first, listed=False, optimised=False)
+    row = found.trials.iloc[found.chosen]
+    best = {name: row[name] for name in NAMES}
+    return Listing(found.parameters, best, criteria.met(best), optimised=True)
 
 
 def of_the_run(context: Context, item: Item, bars: pd.DataFrame, traps: Traps) -> dict[str, Any] | None:

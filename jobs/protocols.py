@@ -105,6 +105,7 @@ def run(context: Context, fan_out: FanOut = fan_out, actors: FanOut | None = Non
         items(context),
         produce,
         settings={
+            "traps": protocols.NAMES,
             "criteria": context.config.protocols.model_dump(),
             "models": {
                 config.run: require(replace(context, config=config), "train").result_hash for config in runs.values()

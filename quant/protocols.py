@@ -67,14 +67,14 @@ TRAPS = (
         "a signal needs the confidence that earned its fees on the validate part",
     ),
     Trap(
-        "orders",
-        "opposite signals are dropped for lack of margin, and a second block of entries passes the filter by",
-        "an opposite signal closes and reverses, a repeated one is ignored; costs are the run's",
+        "same_bars",
+        "parameters and assets are chosen on the very bars whose figures are shown",
+        "they are chosen on the choose part, and the figures are those of the judge part",
     ),
     Trap(
-        "same_bars",
-        "parameters, assets and the figures shown are all chosen on the same bars",
-        "parameters are chosen on the choose part, and the figures are those of the judge part",
+        "orders",
+        "opposite signals are dropped for lack of margin, and a second block of entries passes the filter by",
+        "an opposite signal closes and reverses, a repeated one is ignored; parameters and costs are the run's",
     ),
     Trap(
         "luck",
@@ -156,7 +156,7 @@ class Criteria(NamedTuple):
 
 
 def backtests(
-    bars: pd.DataFrame, wanted: pd.Series, label: pd.Series, unseen: Part, traps: frozenset[str]
+    bars: pd.DataFrame, wanted: pd.Series, label: pd.Series, later: Part, traps: frozenset[str]
 ) -> dict[str, dict[str, Any]]:
     """The article's first three backtests of a ticker that the model learned from, with the traps in place.
 
@@ -164,8 +164,8 @@ def backtests(
     ----------
     bars, wanted, label
         The whole history, the signal and the label of every bar of it.
-    unseen
-        The bars that the model did not learn from.
+    later
+        The bars that count once ``seen_bars`` is removed, and for ``TESTED`` before that, too.
 
     Returns
     -------
@@ -176,7 +176,7 @@ def backtests(
     # with prices of 0 the article could not have traded at all
     traded = cut if "whole_numbers" in traps and article.can_be_traded(cut) else bars
     trending = bracket.trend_filter(traded, wanted)
-    after = unseen.rows(pd.DatetimeIndex(bars.index))
+    after = later.rows(pd.DatetimeIndex(bars.index))
     span = np.ones(len(bars), bool) if "seen_bars" in traps else after
     return {
         LABEL: described(bars[span], metrics.figures(article.of_the_label(traded[span], label[span]))),

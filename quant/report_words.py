@@ -17,8 +17,8 @@ PROTOCOL_STEPS = {
     "window": "window of one bar",
     "price_levels": "price levels",
     "likeliest_class": "likeliest class",
-    "orders": "orders that pile up",
     "same_bars": "chosen and shown on the same bars",
+    "orders": "orders that pile up",
     "luck": "luck of many",
 }
 

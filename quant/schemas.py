@@ -589,7 +589,7 @@ PROTOCOLS = Dataset(
         Column("start", "time", "UTC", "open of the first bar traded"),
         Column("end", "time", "UTC", "open of the last bar traded"),
         Column("held", "float64", "fraction", "return of holding over these bars, without costs"),
-        Column("optimised", "bool", "", "whether parameters were searched on these bars, as the first set did not do"),
+        Column("optimised", "bool", "", "whether parameters were searched, since those of the article did not do"),
         Column("listed", "bool", "", "whether the asset would be listed"),
         *FIGURES,
     ),

@@ -81,7 +81,7 @@ def rows(tickers: dict[str, float]) -> pd.DataFrame:
         | {"ticker": ticker}
         for ticker, value in tickers.items()
         for step in range(STEPS)
-        for strategy in ((ASSET, ENTRIES) if ticker == "x:A" and step < 9 else (ASSET,))
+        for strategy in ((ASSET, ENTRIES) if ticker == "x:A" and step < 10 else (ASSET,))
     ]
     return frame(PROTOCOLS, known).assign(ticker=[row["ticker"] for row in known])
 
@@ -92,7 +92,7 @@ def test_the_waterfall_is_of_the_full_backtest_and_of_the_mean_asset() -> None:
     of_all, of_one = found[found["scope"] == ALL], found[found["scope"] == "x:A"]
     assert of_all["total_return"].tolist() == pytest.approx([0.4 - step / 100 for step in range(STEPS)])
     assert of_all["annual_return"].tolist() == pytest.approx(of_all["total_return"].tolist())
-    assert of_one["total_return"].tolist() == pytest.approx([0.1 - s / 100 + (s < 9) for s in range(STEPS)])
+    assert of_one["total_return"].tolist() == pytest.approx([0.1 - s / 100 + (s < 10) for s in range(STEPS)])
     assert set(of_all["listed"]) == {2}
     assert of_all["listed_return"].iloc[0] == pytest.approx(0.55)
     assert of_all["sharpe"].iloc[0] == 0.5
