@@ -14,7 +14,7 @@ from jobs.config import RunConfig
 from jobs.config_verdict import Costs
 from jobs.market import Stretch
 from jobs.stage import Context, Item, Produced, ShardJob
-from quant import article, bracket, metrics, network, protocols, scaling, windows
+from quant import article, network, protocols, scaling, windows
 from quant import features as indicators
 from quant.bars import segments
 from quant.parameters import BracketParameters
@@ -161,6 +161,7 @@ def labelled(context: Context, bars: pd.DataFrame, task: Task, traps: Traps) -> 
 
 def of_an_asset(context: Context, ticker: str, whole: Stretch, task: Task, traps: Traps) -> dict[str, Any] | None:
     """What the article does with each of many assets; None where it has no bars to choose on, or to be judged on."""
+    context = by_the_article(context)
     if "same_bars" in traps:
         chosen = listing(context, ticker, whole.within(task.unseen))
         return {**protocols.described(whole.within(task.unseen).bars, chosen.figures), **chosen.verdict()}
@@ -168,8 +169,8 @@ def of_an_asset(context: Context, ticker: str, whole: Stretch, task: Task, traps
     if not (before and after):
         return None
     chosen = listing(context, ticker, before)
-    stats = bracket.reference(after.bars, after.signal, chosen.parameters, article.COSTS, "stack")
-    return {**protocols.described(after.bars, metrics.figures(stats)), **chosen.verdict()}
+    figures, _ = search.tested(context, chosen.parameters, after)
+    return {**protocols.described(after.bars, figures), **chosen.verdict()}
 
 
 class Listing(NamedTuple):
@@ -185,15 +186,19 @@ class Listing(NamedTuple):
         return {"listed": self.listed, "optimised": self.optimised}
 
 
+def by_the_article(context: Context) -> Context:
+    """The run with the article's orders and costs, whose search maximises the expectancy."""
+    tried = context.config.search.model_copy(update={"objective": "expectancy", "policy": "stack"})
+    return replace(context, config=context.config.model_copy(update={"search": tried, "costs": ARTICLE_COSTS}))
+
+
 def listing(context: Context, ticker: str, stretch: Stretch) -> Listing:
-    """The article's parameters on some bars; where they fail, the best of the run's search there, by expectancy."""
+    """The article's parameters on some bars; where they fail, the best of the run's search there."""
     criteria = Criteria(**context.config.protocols.model_dump())
-    first = metrics.figures(article.of_an_asset(stretch.bars, stretch.signal))
+    first, _ = search.tested(context, article.ASSET, stretch)
     if criteria.met(first):
         return Listing(article.ASSET, first, listed=True, optimised=False)
-    tried = context.config.search.model_copy(update={"objective": "expectancy", "policy": "stack"})
-    config = context.config.model_copy(update={"search": tried, "costs": ARTICLE_COSTS})
-    found = search.tune(replace(context, config=config), ticker, stretch)
+    found = search.tune(context, ticker, stretch)
     if found.chosen is None or found.parameters is None:
         return Listing(article.ASSET, first, listed=False, optimised=False)
     row = found.trials.iloc[found.chosen]

@@ -33,7 +33,8 @@ ASSET = both_sides(
     trailing_distance=0.005,
     minimum_profit=((50, 0.054), (100, 0.05), (150, 0.045), (200, 0.04), (300, 0.03), (500, 0.01)),
 )
-"""What every entry of ``custom_assets`` that the article shows was traded with."""
+"""What every entry of ``custom_assets`` that the article shows was traded with, in its fourth backtest, whose code it
+does not show."""
 
 
 class Entries(library.Strategy):  # type: ignore[misc]
@@ -89,11 +90,6 @@ def of_all_bars(bars: pd.DataFrame, signal: pd.Series, trending: pd.Series) -> p
             blocks=tuple(zip(given, (WITH_THE_TREND, ANY), strict=True)), closes=candles["Close"].tolist()
         )
     return stats
-
-
-def of_an_asset(bars: pd.DataFrame, signal: pd.Series) -> pd.Series:
-    """The fourth: predictions for one of many assets, traded as ``custom_assets`` says; backtesting.py's ``stats``."""
-    return bracket.reference(bars, signal, ASSET, COSTS, "stack")
 
 
 def in_whole_numbers(values: pd.DataFrame) -> pd.DataFrame:

@@ -431,7 +431,7 @@ def window_of(model: Model, source: str = "model.keras") -> tuple[int, int]:
     return steps, features
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=16)  # `jobs.protocols` asks one model after another
 def _forward(model: Model) -> Callable[[npt.NDArray[np.float32]], Any]:
     """Compile a model once for batches of any size; a trace for each ticker would cost more than its prediction."""
     tensorflow = _tensorflow()

@@ -74,7 +74,7 @@ TRAPS = (
     Trap(
         "orders",
         "opposite signals are dropped for lack of margin, and a second block of entries passes the filter by",
-        "an opposite signal closes and reverses, a repeated one is ignored; parameters and costs are the run's",
+        "orders, parameters and costs are the run's: by default an opposite signal closes and reverses",
     ),
     Trap(
         "luck",

@@ -18,7 +18,7 @@ PROTOCOL_STEPS = {
     "price_levels": "price levels",
     "likeliest_class": "likeliest class",
     "same_bars": "chosen and shown on the same bars",
-    "orders": "orders that pile up",
+    "orders": "the article's orders",
     "luck": "luck of many",
 }
 
