@@ -30,6 +30,7 @@ from quant.scaling import Scaler
 from quant.schemas import FEATURES, SIGNALS
 from quant.splits import Part
 from storage import layout
+from storage.errors import KeyMissing
 from storage.manifest import Manifest, Receipt
 from storage.store import open_store
 from storage.tables import read_table
@@ -172,7 +173,10 @@ def own_files(context: Context) -> dict[str, bytes]:
     for url in (context.config.model, context.config.scaler):
         if url:
             folder, name = posixpath.split(url)
-            files[url] = open_store(folder or ".").read(name)
+            try:
+                files[url] = open_store(folder or ".").read(name)
+            except KeyMissing:
+                raise ModelError(f"{url}: there is no such file; --model and --scaler name one each") from None
     return files
 
 

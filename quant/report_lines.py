@@ -1,7 +1,6 @@
 """The report for a terminal: the same verdict and what speaks for it, in lines of text."""
 
-import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from quant import report_evaluation, report_protocols, report_quality
 from quant import report_words as words
 from quant.report import ReportContent, funnel, known_answer, unread
 
-WIDTH = 120
 NOTHING = "none: no evidence that the strategy works on any of them, which is a good answer to have"
 
 
@@ -22,13 +20,13 @@ def lines(content: ReportContent) -> list[str]:
     found = ["", f"{len(shown)} of {len(verdicts)} tickers hold up on the judge part:", ""]
     found += shortlist(shown).splitlines() if len(shown) else [f"  {NOTHING}"]
     steps = [f"{count:,} {name.partition(':')[0].lower()}" for name, count in funnel(content).items()]
-    found += ["", *_paragraph("selection", [", ".join(steps) + "."])]
-    found += ["", *_paragraph("luck", [words.placebo_sentence(content.market, len(shown))])]
+    found += ["", *words.paragraph(f"selection: {', '.join(steps)}.")]
+    found += ["", *words.paragraph(f"luck: {words.placebo_sentence(content.market, len(shown))}")]
     found += ["", "rejected:"]
     for stage, group in verdicts[~verdicts["shortlisted"]].groupby("stage"):
         one = group.iloc[0]
         reason = one["reason"].removeprefix(f"rejected on {stage}: ")
-        found.append(f"  {len(group):>4} on {stage}, for example {one['ticker']}: {reason}")
+        found += words.paragraph(f"  {len(group):>4} on {stage}, for example {one['ticker']}: {reason}")
     told = {
         "known answer": known(content),
         "model": model(content),
@@ -37,7 +35,7 @@ def lines(content: ReportContent) -> list[str]:
         "the article": [] if content.protocols is None else report_protocols.sentences(content.protocols.steps),
     }
     for name, sentences in told.items():
-        found += ["", *_paragraph(name, sentences)] if sentences else []
+        found += ["", *words.paragraph(f"{name}: {' '.join(sentences)}")] if sentences else []
     return found
 
 
@@ -81,10 +79,3 @@ def shortlist(verdicts: pd.DataFrame) -> str:
     shown = verdicts.assign(false_discovery_rate=rates)[list(columns)]
     shown.columns = [name for name, _ in columns.values()]
     return str(shown.to_string(formatters=dict(columns.values()), index=False))
-
-
-def _paragraph(name: str, sentences: Iterable[str]) -> list[str]:
-    """Sentences behind a name, wrapped."""
-    return textwrap.wrap(
-        f"{name}: {' '.join(sentences)}", WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-    )

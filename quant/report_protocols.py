@@ -126,7 +126,7 @@ def _level(annual: Any) -> float | None:
 def lines(content: ProtocolContent) -> Sequence[str]:
     """The same for a terminal."""
     told = section(content)
-    found = ["", *(f"{sentence}" for sentence in told["sentences"]), "", "the article's backtests:"]
+    found = ["", *words.paragraph(" ".join(told["sentences"])), "", "the article's backtests:"]
     found += [
         f"  {row['ticker']}, {row['name']}: {row['result']} in {row['trades']} trades, {row['days']} "
         f"(held: {row['held']})"

@@ -1,5 +1,6 @@
 """How the report speaks: numbers formatted for people, and every statistic in plain words."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -240,6 +241,11 @@ def listing(names: Sequence[str], limit: int = 8) -> str:
     if len(names) <= limit:
         return ", ".join(names)
     return f"{', '.join(names[:limit])} and {len(names) - limit} more"
+
+
+def paragraph(text: str, width: int = 120) -> list[str]:
+    """A text as lines for a terminal, all but the first set in by two."""
+    return textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def quantity(number: int, singular: str, plural: str) -> str:

@@ -14,6 +14,7 @@ from jobs.stage import AllFailedError, Context, require
 from quant import decision, network, scaling, windows
 from quant.bars import segments
 from quant.features import columns, compute
+from quant.model_file import ModelError
 from quant.scaling import Scaler
 from quant.schemas import SIGNALS
 from storage.tables import read_table
@@ -95,6 +96,12 @@ def test_a_model_that_does_not_fit_is_refused_in_one_paragraph(files: Path, mark
             features.run(context)
             with pytest.raises(AllFailedError, match=message):
                 predict.run(context)
+
+
+def test_a_file_that_is_not_there_is_named(files: Path, market: Path, tmp_path: Path):
+    context = configured(tmp_path / "store", market, files / "other.keras", files / "scaler.json")
+    with pytest.raises(ModelError, match=r"other\.keras: there is no such file"):
+        predict.own_files(context)
 
 
 @pytest.mark.parametrize(
