@@ -22,8 +22,9 @@ def lines(content: ReportContent) -> list[str]:
     steps = [f"{count:,} {name.partition(':')[0].lower()}" for name, count in funnel(content).items()]
     found += ["", *words.paragraph(f"selection: {', '.join(steps)}.")]
     found += ["", *words.paragraph(f"luck: {words.placebo_sentence(content.market, len(shown))}")]
-    found += ["", "rejected:"]
-    for stage, group in verdicts[~verdicts["shortlisted"]].groupby("stage"):
+    rejected = verdicts[~verdicts["shortlisted"]]
+    found += ["", "rejected:"] if len(rejected) else []
+    for stage, group in rejected.groupby("stage"):
         one = group.iloc[0]
         reason = one["reason"].removeprefix(f"rejected on {stage}: ")
         found += words.paragraph(f"  {len(group):>4} on {stage}, for example {one['ticker']}: {reason}")
