@@ -104,9 +104,9 @@ def traded(context: Context, item: Item, task: Task) -> Iterator[tuple[int, str,
             continue
         given = known[traps & frozenset(protocols.OF_THE_MODEL)]
         wanted = pd.Series(protocols.signal(given, task.threshold, traps), bars.index)
-        if learned:
+        later = task.unseen if "same_bars" in traps else task.parts["judge"]
+        if learned and Stretch(bars, wanted).within(later):
             label = labelled(context, bars, task, traps)[history.index]
-            later = task.unseen if "same_bars" in traps else task.parts["judge"]
             backtests = protocols.backtests(history, wanted[history.index], label, later, traps)
             for strategy, figures in backtests.items():
                 yield step, strategy, figures
@@ -129,7 +129,7 @@ def probabilities(
         table = table[list(fitted.scaler.columns)].astype("float32")
         complete = table.notna().all(axis=1).to_numpy()
         scaler = fitted.scaler
-        if "scaler" in traps:  # the article fits one to each asset
+        if "scaler" in traps and complete.any():  # the article fits one to each asset
             scaler = scaling.fit(scaler.kind, table[complete], scaler.columns, clip=scaler.clip)
         ends = windows.ends(complete, segment, fitted.steps)
         ends = ends[wanted[ends]].astype(np.int64)

@@ -21,7 +21,7 @@ from storage.tables import read_table
 from tests.jobs.conftest import make_context, write_market
 
 THRESHOLD = 0.02
-LEARNED, OTHER = "local-um:AAAUSDT", "local-um:BBBUSDT"
+LEARNED, OTHER, YOUNG = "local-um:AAAUSDT", "local-um:BBBUSDT", "local-um:CCCUSDT"
 
 
 class Done(NamedTuple):
@@ -34,9 +34,10 @@ class Done(NamedTuple):
 
 @pytest.fixture(scope="module")
 def twice(tmp_path_factory: pytest.TempPathFactory) -> Done:
-    """Two random walks, of which the model learns from one; three of the traps are the run's own, so that no more
-    than two models are trained beside it."""
+    """Random walks, of which the model learns from one, and one is too young for a single window; three of the traps
+    are the run's own, so that no more than two models are trained beside it."""
     folder = write_market(tmp_path_factory.mktemp("market"), ("AAAUSDT", "BBBUSDT"), rows=2_600)
+    pd.read_parquet(folder / "BBBUSDT.parquet").tail(60).to_parquet(folder / "CCCUSDT.parquet")
     context = make_context(
         tmp_path_factory.mktemp("store"),
         source=str(folder),
@@ -86,6 +87,16 @@ def test_every_step_is_there_and_the_last_are_the_run(done: Context) -> None:
     steps = read_table(done.store, done.run, PROTOCOL_STEPS)
     assert steps[steps["scope"] == ALL]["listed"].iloc[-1] == len(listed)
     assert set(steps["scope"]) == {ALL, LEARNED}
+
+
+@pytest.mark.ray
+def test_a_ticker_that_is_too_young_for_a_window_is_no_failure(done: Context) -> None:
+    table = read_table(done.store, done.run, PROTOCOLS, YOUNG)
+    # it has no bars to choose on, so that from where that matters it is not traded by the article
+    assert table["step"].tolist() == [step for step in range(STEPS) if step != 9]
+    assert (table["trades"] == 0).all()
+    assert not table["listed"].any()
+    assert require(done, "protocols").failures == []
 
 
 @pytest.mark.ray
