@@ -165,8 +165,6 @@ def _audit(content: ReportContent) -> Iterator[Figure]:
 
 
 def _run(content: ReportContent) -> Iterator[Figure]:
-    yield Figure("run", "created", text=content.created)
-    yield Figure("run", "command", text=content.command)
     yield Figure("run", "result hash", text=content.result_hash)
     yield Figure("run", "costs left out", text="; ".join(content.uncharged))
     for name, version in content.versions.items():

@@ -272,6 +272,6 @@ def test_a_run_is_kept_up_with_its_source_by_one_process_at_a_time(tmp_path: Pat
         log.process.terminate()
         assert log.end() == 130
         unchanged = [line.partition(":")[0] for line in log.lines[first:] if line.endswith(": unchanged")]
-        assert unchanged == ["ingest", "features", "predict", "search", "placebo", "backtest", "shortlist"]
+        assert unchanged == ["ingest", "features", "predict", "search", "placebo", "backtest", "audit", "shortlist"]
     # what it left behind keeps nobody waiting
     assert json.loads(store.read(layout.lease("kept", 1)))["released"] is True

@@ -14,6 +14,7 @@ from jobs import market as markets
 from jobs import protocol_trades, protocols
 from jobs.protocol_trades import Task
 from jobs.stage import Context, NoModelError, require
+from quant import network
 from quant.protocols import ALL, ASSET, ENTRIES, LABEL, STEPS, remaining, signal
 from quant.schemas import METRICS, PROTOCOL_STEPS, PROTOCOLS, SHORTLIST, SIGNALS
 from storage import layout
@@ -113,6 +114,7 @@ def test_the_label_knows_the_future_and_the_models_of_the_traps_are_runs_of_thei
 @pytest.mark.ray
 def test_a_model_is_applied_as_the_run_applies_its_own(done: Context) -> None:
     """Probabilities as a step computes them are the run's, and so are the signals of the step that has its own."""
+    network.configure(threads=1)  # as every test of the networks in this process
     parts = markets.parts(done, markets.of(done))
     own = frozenset[str]()
     task = Task(parts, pd.Timedelta("15min"), THRESHOLD, frozenset({LEARNED}), {})
@@ -137,8 +139,9 @@ def test_the_page_tells_it_and_a_second_run_does_nothing(twice: Done) -> None:
     assert "What the article would have claimed" in page
     first, second = twice.stamps
     assert first == second
-    assert f"On {LEARNED} the article's protocol makes" in twice.printed
-    assert "chosen and shown on the same bars" in twice.printed
+    printed = " ".join(twice.printed.split())
+    assert f"On {LEARNED} the article's protocol makes" in printed
+    assert "chosen and shown on the same bars" in printed
 
 
 def test_a_run_without_a_model_of_its_own_is_refused(tmp_path: Path) -> None:
