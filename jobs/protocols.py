@@ -71,6 +71,9 @@ IN_PLACE: dict[str, variants.Change] = {
 }
 """What each trap that makes another model sets."""
 
+SEEDS = {trap: f"seed_{trap}" for trap in protocols.OF_THE_MODEL}
+"""What the run of a model is called behind the name of the run, by the first trap in it."""
+
 logger = logging.getLogger("assay")
 
 
@@ -162,7 +165,7 @@ def seeds(context: Context) -> dict[Traps, RunConfig]:
         # the first is applied to bars that the run itself does not predict
         if not found or variants.differs(context.config, change):
             first = next(name for name in protocols.OF_THE_MODEL if name in traps)
-            found[traps] = variants.changed(context, f"seed_{first}", change).config
+            found[traps] = variants.changed(context, SEEDS[first], change).config
     return found
 
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from actors.progress import amount, duration
-from jobs import ablate, pipeline
+from jobs import ablate, pipeline, protocols
 from jobs.config_data import EMBEDDED
 from jobs.runner import names
 from jobs.stage import Context
@@ -191,7 +191,8 @@ def needed(store: Store, config: Mapping[str, object]) -> set[str]:
 
 def served(run: str) -> set[str]:
     """The run that this one would be a variant of, by its name."""
-    return {run.removesuffix(f"-{variant}") for variant in ablate.VARIANTS if run.endswith(f"-{variant}")}
+    variants = (*ablate.VARIANTS, *protocols.SEEDS.values())
+    return {run.removesuffix(f"-{variant}") for variant in variants if run.endswith(f"-{variant}")}
 
 
 def remove(store: Store, removal: Removal, rules: Rules) -> Removal:

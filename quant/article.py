@@ -1,4 +1,4 @@
-"""The CNN article's four backtests, as its code has them, by backtesting.py.
+"""The CNN article's backtests: three as its code has them, by backtesting.py, and the parameters of the fourth.
 
 They exist to show what the article's protocol claims; `quant.protocols` says what is wrong with each. All take whole
 units, 100,000 of cash and 0.1 % a side, and leave an open last trade in the equity.

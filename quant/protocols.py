@@ -18,9 +18,10 @@ Floats = npt.NDArray[np.floating[Any]]
 
 
 class Trap(NamedTuple):
-    """What the article does, and what is done in its place once the trap is removed."""
+    """What the article does, and what is done in its place once the trap is removed; the label is its name in words."""
 
     name: str
+    label: str
     seed: str
     honest: str
 
@@ -28,56 +29,67 @@ class Trap(NamedTuple):
 TRAPS = (
     Trap(
         "seen_bars",
+        "bars it learned from",
         "the bars that the model learned from are traded along with the others",
         "only bars after those that the model learned from are traded",
     ),
     Trap(
         "whole_numbers",
+        "whole numbers",
         "prices and features are cut to whole numbers, which leaves nothing of returns and volatility",
         "prices and features keep their decimals",
     ),
     Trap(
         "label",
+        "label of the same bar",
         "the label is shifted, so that its trade begins at the open of the very bar whose close the model sees",
         "the label begins at the next open",
     ),
     Trap(
         "delay",
-        "predictions wait for one bar more, and are traded when what was labelled is over",
+        "one bar of delay",
+        "predictions wait for one bar more, and are traded when what was labelled is nearly over",
         "a prediction is traded at the next open",
     ),
     Trap(
         "scaler",
+        "scaler of all bars",
         "features are scaled by statistics of all bars, later ones too, of each asset by its own",
         "features are scaled by statistics of the bars that the model was fitted on",
     ),
     Trap(
         "window",
+        "window of one bar",
         "the network sees one bar, and nothing makes up for most labels being neutral",
-        "the network and its training are the run's: windows of bars that span no gap, weighed classes, early stopping",
+        "the network and its classes' weights are the run's, and so are its windows, which span no gap",
     ),
     Trap(
         "price_levels",
+        "price levels",
         "features are prices and volumes, which no two assets share",
         "features are the run's",
     ),
     Trap(
         "likeliest_class",
+        "likeliest class",
         "every bar whose likeliest class is long or short is a signal",
         "a signal needs the confidence that earned its fees on the validate part",
     ),
     Trap(
         "same_bars",
+        "chosen and shown on the same bars",
         "parameters and assets are chosen on the very bars whose figures are shown",
         "they are chosen on the choose part, and the figures are those of the judge part",
     ),
     Trap(
         "orders",
+        "the article's orders",
         "opposite signals are dropped for lack of margin, and a second block of entries passes the filter by",
         "orders, parameters and costs are the run's: by default an opposite signal closes and reverses",
     ),
     Trap(
         "luck",
+        "luck of many",
         "an asset is listed by its own figures, however many were tried",
         "an asset is listed by the run's rules, which count what was tried and what placebos reach",
     ),
@@ -86,6 +98,8 @@ NAMES = tuple(trap.name for trap in TRAPS)
 OF_THE_MODEL = ("whole_numbers", "label", "scaler", "window", "price_levels")
 """Traps that make another model; the others are about what is done with its probabilities."""
 STEPS = len(TRAPS) + 1
+FIRST = "none: the article"
+"""Label of step 0, at which no trap is removed."""
 
 ENTRIES, TESTED, LABEL, ASSET = "all_bars", "test_part", "label", "asset"
 """The article's backtests: its third, second and first, of the ticker learned from; and its fourth, of every asset."""

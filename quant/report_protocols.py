@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from quant import report_words as words
-from quant.protocols import ALL, BACKTESTS, TRAPS
+from quant.protocols import ALL, BACKTESTS, FIRST, TRAPS
 
 LEAST = 1e-3
 """What is left of 1 in a year at the left end of the picture at least."""
@@ -37,9 +37,7 @@ def section(content: ProtocolContent) -> dict[str, Any]:
     tables = {scope: content.steps[content.steps["scope"] == scope].sort_values("step") for scope in scopes}
     return {
         "sentences": sentences(content.steps),
-        "traps": [
-            {"name": words.PROTOCOL_STEPS[trap.name], "seed": trap.seed, "honest": trap.honest} for trap in TRAPS
-        ],
+        "traps": TRAPS,
         "backtests": [
             {
                 "ticker": row["ticker"],
@@ -99,7 +97,7 @@ def waterfall(steps: pd.DataFrame) -> list[dict[str, Any]]:
         now = before if level is None else level
         rows.append(
             {
-                "name": words.PROTOCOL_STEPS[row["trap"]],
+                "name": TRAPS[row["step"] - 1].label if row["step"] else FIRST,
                 "total": words.percent(row["total_return"], signed=True),
                 "annual": words.percent(row["annual_return"], signed=True),
                 "sharpe": words.decimal(row["sharpe"]),

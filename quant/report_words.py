@@ -8,21 +8,6 @@ import pandas as pd
 
 MISSING = "–"
 
-PROTOCOL_STEPS = {
-    "": "none: the article",
-    "seen_bars": "bars it learned from",
-    "whole_numbers": "whole numbers",
-    "label": "label of the same bar",
-    "delay": "one bar of delay",
-    "scaler": "scaler of all bars",
-    "window": "window of one bar",
-    "price_levels": "price levels",
-    "likeliest_class": "likeliest class",
-    "same_bars": "chosen and shown on the same bars",
-    "orders": "the article's orders",
-    "luck": "luck of many",
-}
-
 GLOSSARY: dict[str, tuple[str, str]] = {
     "judge_return": (
         "Return",

@@ -109,3 +109,13 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     browser = Chromium(binary, tmp_path_factory.mktemp("profile"))
     yield browser
     browser.close()
+
+
+@pytest.fixture
+def page(chromium: Chromium, report: Path) -> Iterator[Chromium]:
+    """A module's report, freshly opened; whatever a test does there, nothing goes wrong and nothing is fetched."""
+    chromium.open(report)
+    yield chromium
+    assert chromium.problems() == []
+    assert chromium.requests() == [report.as_uri()]
+    assert [event for event in chromium.events if event.get("method") == "Page.javascriptDialogOpening"] == []

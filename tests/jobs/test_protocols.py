@@ -128,6 +128,11 @@ def test_a_model_is_applied_as_the_run_applies_its_own(done: Context) -> None:
         assert known.sum() > 900
         np.testing.assert_allclose(ours[known], stored[known], atol=1e-6)
         signals = read_table(done.store, done.run, SIGNALS, ticker)["signal"]
+        with_scaler = frozenset({"scaler", "window", "price_levels"})
+        task.models[with_scaler] = task.models[own]
+        scaled_by_itself = protocol_trades.probabilities(done, ticker, bars, unseen, task)[with_scaler]
+        # the model's scaler is of all bars of the ticker that it learned from, so that there nothing changes
+        assert np.allclose(scaled_by_itself[known], ours[known], atol=1e-5) == (ticker == LEARNED)
         at_own_orders = pd.Series(signal(stored, THRESHOLD, remaining(9)), bars.index)
         assert (at_own_orders[signals.index] == signals).all()
         assert (signals != 0).any()

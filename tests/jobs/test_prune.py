@@ -165,6 +165,12 @@ def test_a_run_that_is_judged_again_stays_even_before_the_later_run_has_got_to_i
     assert list_runs(later.store) == []
 
 
+def test_a_run_of_an_ablation_or_of_a_model_of_the_article_serves_the_run_that_it_is_named_after():
+    for variant in ("other_alignment", "seed_whole_numbers", "seed_price_levels"):
+        assert prune.served(f"mine-{variant}") == {"mine"}
+    assert prune.served("mine-seed_potatoes") == set()
+
+
 def test_a_run_that_a_url_of_another_leads_into_stays(runs: Callable[..., Context]):
     context = runs("january")
     inside = {"model": "models/cnn/model.keras", "scaler": "models/cnn/scaler.json"}

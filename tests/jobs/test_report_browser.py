@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,16 +19,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
     path.write_text(render(report_content()), encoding="utf-8")
     return path
-
-
-@pytest.fixture
-def page(chromium: Chromium, report: Path) -> Iterator[Chromium]:
-    """The report, freshly opened; whatever a test does there, nothing goes wrong and nothing is fetched."""
-    chromium.open(report)
-    yield chromium
-    assert chromium.problems() == []
-    assert chromium.requests() == [report.as_uri()]
-    assert [event for event in chromium.events if event.get("method") == "Page.javascriptDialogOpening"] == []
 
 
 def column(page: Chromium, table: str, number: int) -> list[str]:

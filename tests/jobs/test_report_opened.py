@@ -1,6 +1,5 @@
 """An opened row of the report in a real browser: candles with trades, equity and drawdown, parameters, folds."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,15 +25,6 @@ def report(tmp_path_factory: pytest.TempPathFactory, content: ReportContent) -> 
     path = tmp_path_factory.mktemp("opened") / "report.html"
     path.write_text(render(content), encoding="utf-8")
     return path
-
-
-@pytest.fixture
-def page(chromium: Chromium, report: Path) -> Iterator[Chromium]:
-    """The report, freshly opened; whatever a test does there, nothing goes wrong and nothing is fetched."""
-    chromium.open(report)
-    yield chromium
-    assert chromium.problems() == []
-    assert chromium.requests() == [report.as_uri()]
 
 
 def chart(row: str, kind: str) -> str:

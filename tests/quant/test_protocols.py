@@ -10,9 +10,7 @@ import pytest
 from quant import labels, protocols, report_protocols
 from quant.protocols import ALL, ASSET, ENTRIES, LABEL, NAMES, STEPS, TESTED, Criteria
 from quant.report_protocols import ProtocolContent
-from quant.report_words import PROTOCOL_STEPS
-from quant.schemas import PROTOCOL_STEPS as TABLE
-from quant.schemas import PROTOCOLS, frame
+from quant.schemas import PROTOCOL_STEPS, PROTOCOLS, frame
 from quant.splits import Part
 from tests.conftest import random_walk
 
@@ -88,7 +86,7 @@ def rows(tickers: dict[str, float]) -> pd.DataFrame:
 
 def test_the_waterfall_is_of_the_full_backtest_and_of_the_mean_asset() -> None:
     found = protocols.waterfall(rows({"x:A": 0.1, "x:B": 0.5, "x:C": 0.6}), ["x:A"])
-    assert list(found.columns) == [column.name for column in TABLE.columns]
+    assert list(found.columns) == [column.name for column in PROTOCOL_STEPS.columns]
     of_all, of_one = found[found["scope"] == ALL], found[found["scope"] == "x:A"]
     assert of_all["total_return"].tolist() == pytest.approx([0.4 - step / 100 for step in range(STEPS)])
     assert of_all["annual_return"].tolist() == pytest.approx(of_all["total_return"].tolist())
@@ -106,7 +104,7 @@ def test_the_waterfall_is_told_with_a_bar_from_each_step_to_the_next() -> None:
     told = report_protocols.section(ProtocolContent(table, first[first["step"] == 0]))
     assert [fall["scope"] for fall in told["waterfalls"]] == ["x:A", ALL]
     fall = told["waterfalls"][0]["rows"]
-    assert [row["name"] for row in fall] == list(PROTOCOL_STEPS.values())
+    assert [row["name"] for row in fall] == [protocols.FIRST, *(trap.label for trap in protocols.TRAPS)]
     assert fall[0]["direction"] == "gain"
     assert {row["direction"] for row in fall[1:]} == {"loss"}
     for row, after in itertools.pairwise(fall[1:]):
