@@ -15,7 +15,7 @@ from jobs.market import Stretch
 from jobs.rates import Rate, share
 from jobs.search import costs, tested
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, require, run_stage
-from quant import bracket, engine, metrics, portfolio, selection, statistics
+from quant import engine, metrics, portfolio, selection, statistics
 from quant.parameters import BracketParameters, from_row
 from quant.schemas import EQUITY, FIGURES, METRICS, TRADES, frame
 from quant.splits import Part
@@ -114,6 +114,8 @@ def confirmed(context: Context, ticker: str, stretch: Stretch, chosen: BracketPa
     MismatchError
         If a trade or a bar of equity differs in a single bit.
     """
+    from quant import bracket  # half a second to import, for backtesting.py comes with its plots
+
     wanted, policy = costs(context), context.config.search.policy
     plain = replace(engine.Costs(), commission=wanted.commission, cash=wanted.cash)
     bars, signal = stretch.bars, stretch.signal

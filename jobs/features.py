@@ -12,7 +12,6 @@ from jobs.config import RunConfig
 from jobs.rates import Rate
 from jobs.stage import Context, FanOut, Item, Produced, Stage, fan_out, items_of, run_stage
 from quant import features
-from quant.article import in_whole_numbers
 from quant.schemas import FEATURES
 from storage.manifest import Manifest
 
@@ -59,7 +58,7 @@ def produce(context: Context, item: Item, _extra: None) -> Produced:
     """Features of one ticker, as 32-bit floats; warm-up rows stay, as NaN."""
     frame = features.compute(market.bars(context, item.ticker), context.config.features.set)
     if context.config.features.whole_numbers:
-        frame = in_whole_numbers(frame)
+        frame = features.in_whole_numbers(frame)
     return Produced({FEATURES: frame.astype("float32")}, {"rows": len(frame), "complete": _complete(frame)})
 
 

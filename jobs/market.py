@@ -7,7 +7,7 @@ import pandas as pd
 
 from jobs import sessions
 from jobs.stage import Context, require
-from quant.bracket import trend_filter
+from quant.bracket_input import trend_filter
 from quant.funding import FundingError, Missing, missing, on_bars
 from quant.schemas import BARS, FUNDING, SIGNALS
 from quant.splits import Part, split, utc

@@ -125,7 +125,7 @@ def probabilities(
     for traps, fitted in task.models.items():
         table = tables[fitted.feature_set]
         if "whole_numbers" in traps and ticker in task.learned:
-            table = article.in_whole_numbers(table)
+            table = indicators.in_whole_numbers(table)
         table = table[list(fitted.scaler.columns)].astype("float32")
         complete = table.notna().all(axis=1).to_numpy()
         scaler = fitted.scaler

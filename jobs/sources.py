@@ -14,7 +14,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from backtesting import test as samples
 
 from jobs import parquet_markets
 from jobs.archive import Archive
@@ -203,7 +202,14 @@ def by_ticker(found: Iterable[Found]) -> list[Source]:
 
 def of_the_library() -> list[Source]:
     """The markets that come with backtesting.py."""
-    return [Source(f"samples:{name}", name, "samples", rows=len(getattr(samples, name))) for name in SAMPLES]
+    return [Source(f"samples:{name}", name, "samples", rows=len(_sample(name))) for name in SAMPLES]
+
+
+def _sample(name: str) -> pd.DataFrame:
+    from backtesting import test  # half a second to import, which all other sources can do without
+
+    sample: pd.DataFrame = getattr(test, name)
+    return sample
 
 
 def read(source: Source, settings: Ingest) -> Content:
@@ -219,7 +225,7 @@ def read(source: Source, settings: Ingest) -> Content:
     if source.flaw:
         raise SourceError(source.flaw)
     if source.format == "samples":
-        frame = getattr(samples, source.symbol).rename_axis("time").reset_index()
+        frame = _sample(source.symbol).rename_axis("time").reset_index()
         return Content(_asked_for(frame, settings, source))
     parsed = [(file, _parsed(source, file, settings)) for file in (*source.files, *source.rates)]
     parts = [each.frame for _, each in parsed if each.kind == "bars"]

@@ -9,13 +9,11 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from actors.progress import Progress
-from actors.train import Context as Rank
-from actors.train import run_training
 from jobs import market
 from jobs.config import RunConfig
 from jobs.config_model import Train
@@ -26,6 +24,9 @@ from quant import decision, demo, network, training
 from quant.features import columns
 from storage import layout
 from storage.manifest import Manifest
+
+if TYPE_CHECKING:
+    from actors.train import Context as Rank
 
 STAGE = Stage("train", 1, ("ingest", "features", "labels"), ())
 OPERATIONS = 3.5e10  # a second and core that training reaches (docs/benchmarks.md)
@@ -202,7 +203,7 @@ def training_tickers(context: Context) -> list[str]:
     return sorted({named[name] for name in wanted})
 
 
-def fit(config: dict[str, Any], rank: Rank) -> dict[str, Any] | None:
+def fit(config: dict[str, Any], rank: "Rank") -> dict[str, Any] | None:
     """Train on one rank; rank 0 writes the model folder and returns the model's card.
 
     ``config`` holds the context of the run and the tickers to learn from.
@@ -263,6 +264,9 @@ def settings_of(settings: Train) -> training.Settings:
 
 
 def _train(context: Context, identity: str, tickers: list[str]) -> dict[str, Any]:
+    # half a second to import, which whoever only applies a model can do without
+    from actors.train import run_training
+
     settings = context.config.train
     with Progress(settings.epochs, STAGE.name, unit="epochs") as progress:
         card: dict[str, Any] = run_training(

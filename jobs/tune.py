@@ -8,12 +8,9 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from actors.train import Context as Rank
-from actors.train import run_training
 from actors.trials import Result, Study, Trial, best
-from actors.tune import Resources, run_asha, run_hyperband
 from jobs import market
 from jobs.config import RunConfig
 from jobs.config_model import Tune
@@ -30,6 +27,9 @@ from quant.schemas import TUNING, frame
 from quant.space import Space
 from storage import layout
 from storage.manifest import Manifest
+
+if TYPE_CHECKING:
+    from actors.train import Context as Rank
 
 STAGE = Stage("tune", 1, ("ingest", "features", "labels"), (TUNING,))
 AXES = ("filters", "dense", "dropout", "learning_rate")
@@ -118,7 +118,7 @@ def train(context: Context, trial: Trial) -> None:
     )
 
 
-def on_rank(config: dict[str, Any], rank: Rank) -> list[dict[str, Any]]:
+def on_rank(config: dict[str, Any], rank: "Rank") -> list[dict[str, Any]]:
     """Train a trial on one of several ranks, and return the metrics of every epoch."""
     context: Context = config["context"]
     settings = context.config.train
@@ -139,6 +139,8 @@ def on_rank(config: dict[str, Any], rank: Rank) -> list[dict[str, Any]]:
 
 
 def _on_ranks(context: Context, trial: Trial) -> None:
+    from actors.train import run_training
+
     settings, reported = context.config.tune, trial.reported
 
     def report(metrics: dict[str, Any]) -> None:
@@ -162,6 +164,9 @@ def _on_ranks(context: Context, trial: Trial) -> None:
 
 
 def _tuned(context: Context, study: Study) -> list[Result]:
+    # half a second to import, which a run that tunes nothing can do without
+    from actors.tune import Resources, run_asha, run_hyperband
+
     settings = context.config.tune
     alone = settings.workers == 1
     resources = Resources(

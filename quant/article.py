@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import backtesting.backtesting as library
-import numpy as np
 import pandas as pd
 
 from quant import bracket
@@ -76,7 +75,7 @@ def of_all_bars(bars: pd.DataFrame, signal: pd.Series, trending: pd.Series) -> p
     bars, signal
         As for :func:`quant.bracket.reference`.
     trending
-        The signal as :func:`quant.bracket.trend_filter` leaves it.
+        The signal as :func:`quant.bracket_input.trend_filter` leaves it.
 
     Returns
     -------
@@ -90,11 +89,6 @@ def of_all_bars(bars: pd.DataFrame, signal: pd.Series, trending: pd.Series) -> p
             blocks=tuple(zip(given, (WITH_THE_TREND, ANY), strict=True)), closes=candles["Close"].tolist()
         )
     return stats
-
-
-def in_whole_numbers(values: pd.DataFrame) -> pd.DataFrame:
-    """Every value cut to a whole number, as ``df.astype(int)`` does: 0 is left of a return, and of a coin below 1."""
-    return pd.DataFrame(np.trunc(values), index=values.index, columns=values.columns)
 
 
 def can_be_traded(bars: pd.DataFrame) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
+from scipy.special import betaincinv
 
 from quant.audit import Finding, Floats, Mask, not_applicable
 from quant.placebo import shuffled_signal
@@ -246,7 +246,7 @@ def _agreement(side: Floats, move: Floats, overlap: int) -> tuple[float, int, fl
     share = float((np.sign(move[told]) == side[told]).mean())
     independent = max(1, count // overlap)
     agreeing = share * independent
-    least = float(stats.beta.ppf(ALARM, agreeing, independent - agreeing + 1)) if agreeing else 0.0
+    least = float(betaincinv(agreeing, independent - agreeing + 1, ALARM)) if agreeing else 0.0
     return share, count, least
 
 

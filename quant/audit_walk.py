@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtr
 
 from quant import baselines, evaluation, scaling
 from quant.audit import Finding, Floats, not_applicable
@@ -81,7 +81,7 @@ def same_bar(
         return not_applicable("same_bar", "too few walks have labels of both kinds to be told apart")
     error = float(others.std(ddof=1)) * np.sqrt(1 + 1 / len(others))
     excess = own - float(others.mean())
-    chance = float(stats.t.sf(excess / max(error, 1e-6), len(others) - 1))
+    chance = float(stdtr(len(others) - 1, -excess / max(error, 1e-6)))
     told = f"AUC {own:.3f} where walks of the same volatility have {others.mean():.3f} ± {error:.3f}"
     if chance < ALARM and excess > LEAST:
         return Finding(

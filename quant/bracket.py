@@ -22,21 +22,18 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from typing import Any
 
 import backtesting.backtesting as library
 import numpy as np
 import pandas as pd
-import talib
 
 from quant.bracket_input import POLICIES, Policy, check_policy, prices, signals
 from quant.costs import Costs
 from quant.parameters import BracketError, BracketParameters
 
-__all__ = ["POLICIES", "BracketError", "BracketParameters", "Costs", "Policy", "reference", "trend_filter"]
+__all__ = ["POLICIES", "BracketError", "BracketParameters", "Costs", "Policy", "reference"]
 
-TREND_PERIODS = (22, 55, 108)
 PRICES = ["Open", "High", "Low", "Close"]
 
 # What backtesting.py says about single orders (the trades and the equity show their effect), and what pandas
@@ -197,26 +194,6 @@ def reference(
             border=len(bars) - 2 if close_at_end else None,
         )
     return stats
-
-
-def trend_filter(bars: pd.DataFrame, signal: pd.Series | np.ndarray[Any, Any]) -> pd.Series:
-    """Return the signal without entries against the trend: the article's EMA filter.
-
-    A long needs close > EMA(22) > EMA(55) > EMA(108), a short the mirror image, all at the deciding close;
-    other signals become 0. EMAs are TA-Lib's, so the first 107 bars have none and no signal passes.
-
-    Raises
-    ------
-    BracketError
-        If bars or signal are not as :func:`reference` needs them.
-    """
-    close = prices(bars)[-1]
-    ladder = [close, *(talib.EMA(close, timeperiod=period) for period in TREND_PERIODS)]
-    rising = np.logical_and.reduce([above > below for above, below in pairwise(ladder)])
-    falling = np.logical_and.reduce([above < below for above, below in pairwise(ladder)])
-    wanted = signals(bars, signal)
-    passes = ((wanted == 1) & rising) | ((wanted == 2) & falling)
-    return pd.Series(np.where(passes, wanted, 0).astype(np.int8), index=bars.index, name="signal")
 
 
 def _plain(iterable: Iterator[int], **_: object) -> Iterator[int]:

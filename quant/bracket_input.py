@@ -1,10 +1,12 @@
-"""What both the reference and the engine are given: policies, bars and signals, checked."""
+"""What both the reference and the engine are given: policies, bars and signals, checked, and the filter by trend."""
 
+from itertools import pairwise
 from numbers import Integral
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
+import talib
 from numpy.typing import NDArray
 
 from quant.parameters import BracketError
@@ -13,6 +15,7 @@ Policy = Literal["reverse", "exclusive", "stack"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
 
 PRICES = ["open", "high", "low", "close"]
+TREND_PERIODS = (22, 55, 108)
 
 
 def check_policy(policy: str, limit_bars: int) -> None:
@@ -80,3 +83,23 @@ def signals(bars: pd.DataFrame, signal: pd.Series | np.ndarray[Any, Any]) -> NDA
         row = int(np.argmax(bad))
         raise BracketError(f"the signal is {column.iloc[row]} at {bars.index[row]}; allowed: 0 none, 1 long, 2 short")
     return wanted.astype(np.int8)
+
+
+def trend_filter(bars: pd.DataFrame, signal: pd.Series | np.ndarray[Any, Any]) -> pd.Series:
+    """Return the signal without entries against the trend: the article's EMA filter.
+
+    A long needs close > EMA(22) > EMA(55) > EMA(108), a short the mirror image, all at the deciding close;
+    other signals become 0. EMAs are TA-Lib's, so the first 107 bars have none and no signal passes.
+
+    Raises
+    ------
+    BracketError
+        If bars or signal are not as :func:`prices` and :func:`signals` need them.
+    """
+    close = prices(bars)[-1]
+    ladder = [close, *(talib.EMA(close, timeperiod=period) for period in TREND_PERIODS)]
+    rising = np.logical_and.reduce([above > below for above, below in pairwise(ladder)])
+    falling = np.logical_and.reduce([above < below for above, below in pairwise(ladder)])
+    wanted = signals(bars, signal)
+    passes = ((wanted == 1) & rising) | ((wanted == 2) & falling)
+    return pd.Series(np.where(passes, wanted, 0).astype(np.int8), index=bars.index, name="signal")

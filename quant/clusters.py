@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.special import xlogy
-from scipy.stats import random_table
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 Points = npt.NDArray[np.floating[Any]]
@@ -329,6 +328,8 @@ def shuffled_information(contingency: npt.NDArray[np.integer[Any]], seed: int, d
     _check_whole("seed", seed, 0)
     if min(len(clusters), len(groups)) == 1:  # the only table there is; SciPy draws impossible ones of a single column
         return _normalised(np.outer(clusters, groups) // clusters.sum(), clusters, groups)
+    from scipy.stats import random_table  # a third of a second to import, which is needed here alone
+
     tables = random_table(clusters, groups, seed=np.random.default_rng([seed, _STREAM]))
     # one at a time: a hundred of 20 × 10,000 would be 160 MB
     return float(np.mean([_normalised(tables.rvs(), clusters, groups) for _ in range(draws)]))

@@ -17,7 +17,6 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
@@ -270,6 +269,8 @@ def _noise(market: Seeded, number: int) -> tuple[Floats, Floats]:
 
 
 def _autoregression(shocks: Floats, step: float, persistence: float) -> Floats:
+    from scipy.signal import lfilter  # most of a second to import, which all but the demo can do without
+
     return np.asarray(lfilter([step], [1.0, -persistence], shocks), dtype=np.float64)
 
 

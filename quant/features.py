@@ -115,6 +115,11 @@ def matches(start: Start, expected: Values, actual: Values) -> NDArray[np.bool_]
     return same
 
 
+def in_whole_numbers(values: pd.DataFrame) -> pd.DataFrame:
+    """Every value cut to a whole number, as ``df.astype(int)`` does: 0 is left of a return, and of a coin below 1."""
+    return pd.DataFrame(np.trunc(values), index=values.index, columns=values.columns)
+
+
 @cache
 def _labels(names: tuple[str, ...]) -> pd.Index:
     # Making an Index of a few strings takes as long as half the indicators of a short frame.

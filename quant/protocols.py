@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from quant import article, bracket, decision, metrics
+from quant import bracket_input, decision, features, metrics
 from quant.splits import Part
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -186,10 +186,12 @@ def backtests(
     dict
         Of ``LABEL``, ``TESTED`` and ``ENTRIES``: start, end, and the columns ``schemas.FIGURES``.
     """
-    cut = article.in_whole_numbers(bars)
+    from quant import article  # half a second to import, for backtesting.py comes with its plots
+
+    cut = features.in_whole_numbers(bars)
     # with prices of 0 the article could not have traded at all
     traded = cut if "whole_numbers" in traps and article.can_be_traded(cut) else bars
-    trending = bracket.trend_filter(traded, wanted)
+    trending = bracket_input.trend_filter(traded, wanted)
     after = later.rows(pd.DatetimeIndex(bars.index))
     span = np.ones(len(bars), bool) if "seen_bars" in traps else after
     return {

@@ -11,10 +11,10 @@ from itertools import combinations
 from typing import Literal, get_args
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.special import betainc
-from scipy.stats import norm, rankdata
+from scipy.special import betainc, ndtri
 
 from quant.statistics import DAYS, Floats, probabilistic_sharpe
 
@@ -283,7 +283,7 @@ def expected_maximum_sharpe(variance: float, trials: float) -> float:
     if not (np.isfinite(trials) and trials >= 1):
         raise SelectionError(f"the number of trials is {trials}; allowed: 1 or more")
     count = max(trials, 2.0)
-    quantiles = norm.ppf(1 - 1 / count), norm.ppf(1 - 1 / (count * np.e))
+    quantiles = ndtri(1 - 1 / count), ndtri(1 - 1 / (count * np.e))
     standard = (1 - np.euler_gamma) * quantiles[0] + np.euler_gamma * quantiles[1]
     return float(np.sqrt(variance) * standard * min(trials - 1, 1.0))
 
@@ -626,7 +626,7 @@ def tuning_decay(in_sample: ArrayLike, out_of_sample: ArrayLike) -> TuningDecay:
     both = ~np.isnan(before) & ~np.isnan(after)
     before, after = before[both], after[both]
     slope, intercept = _line(before, after)
-    ranks = [rankdata(values) for values in (before, after)]
+    ranks: list[Floats] = [np.asarray(pd.Series(values).rank(), np.float64) for values in (before, after)]
     gained, signed = before > 0, before != 0
     return TuningDecay(
         pairs=len(before),

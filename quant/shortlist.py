@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from quant import selection
 from quant.schemas import SHORTLIST
@@ -192,14 +192,14 @@ def shortlist(
 def _judge(table: pd.DataFrame, effective: float) -> None:
     """Add p-value, q-value and deflated Sharpe ratio of the candidates."""
     candidate, error = table["candidate"], table["sharpe_error"]
-    table["p_value"] = pd.Series(norm.sf(table["judge_sharpe"] / error), index=table.index).where(candidate)
+    table["p_value"] = pd.Series(ndtr(-table["judge_sharpe"] / error), index=table.index).where(candidate)
     table["q_value"] = table["placebo_q_value"] = np.nan
     table.loc[candidate, "q_value"] = benjamini_hochberg(table.loc[candidate, "p_value"].fillna(1.0).to_numpy())
     table["q_value"] = table["q_value"].where(table["p_value"].notna())
     luck = selection.expected_maximum_sharpe(1.0, max(effective, 1.0)) * np.sqrt(
         DAYS / (table["days"] - 1).clip(lower=1)
     )
-    deflated = norm.cdf((table["judge_sharpe"] - luck) / error)
+    deflated = ndtr((table["judge_sharpe"] - luck) / error)
     table["deflated_sharpe"] = pd.Series(deflated, index=table.index).where(candidate)
     table["drawdown"] = -table["max_drawdown"]
     table["false_discovery_rate"] = table["q_value"]

@@ -5,7 +5,7 @@ Returns are simple returns of equal periods, days unless said otherwise. Figures
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
+from scipy.special import ndtr
 
 Floats = NDArray[np.float64]
 
@@ -54,7 +54,7 @@ def probabilistic_sharpe(returns: ArrayLike, benchmark: float = 0.0, periods: in
         If the returns are not one-dimensional or not finite.
     """
     ratio, error = sharpe(returns, periods), sharpe_error(returns, periods)
-    return float(norm.cdf((ratio - benchmark) / error))
+    return float(ndtr((ratio - benchmark) / error))
 
 
 def sharpe_error(returns: ArrayLike, periods: int = DAYS) -> float:

@@ -13,7 +13,7 @@ from jobs import market as of_the_run
 from jobs.rows import RowsError
 from jobs.stage import Context, require
 from quant import engine
-from quant.bracket import trend_filter
+from quant.bracket_input import trend_filter
 from quant.engine import Costs
 from quant.funding import on_bars
 from quant.parameters import from_row

@@ -8,7 +8,7 @@ import pytest
 import talib as ta
 from backtesting import Backtest, Strategy
 
-from quant import article, bracket
+from quant import article, bracket, bracket_input, features
 from tests.conftest import random_walk
 
 
@@ -116,13 +116,13 @@ def test_all_bars_by_both_blocks(bars: pd.DataFrame, share: float) -> None:
     # the article drops what has no average yet
     known = averages["ema_108"].notna()
     theirs = by_its_own_code(candles(bars, bm=signal, **averages)[known], AllBars)
-    trending = bracket.trend_filter(bars, signal)
+    trending = bracket_input.trend_filter(bars, signal)
     assert (trending != 0).any() and (trending != signal).any()
     assert same(article.of_all_bars(bars[known], signal[known], trending[known]), theirs)
 
 
 def test_whole_numbers_are_those_of_astype(bars: pd.DataFrame) -> None:
     values = pd.concat([bars * 7.3, -bars], axis=1, keys=["up", "down"])
-    assert article.in_whole_numbers(values).equals(values.astype(int).astype(float))
-    assert article.can_be_traded(article.in_whole_numbers(bars))
-    assert not article.can_be_traded(article.in_whole_numbers(bars / bars["close"].min() / 2))
+    assert features.in_whole_numbers(values).equals(values.astype(int).astype(float))
+    assert article.can_be_traded(features.in_whole_numbers(bars))
+    assert not article.can_be_traded(features.in_whole_numbers(bars / bars["close"].min() / 2))

@@ -14,7 +14,8 @@ from backtesting import Backtest, Strategy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quant.bracket import POLICIES, BracketError, BracketParameters, Costs, Policy, reference, trend_filter
+from quant.bracket import POLICIES, BracketError, BracketParameters, Costs, Policy, reference
+from quant.bracket_input import trend_filter
 from quant.parameters import CombinationError
 from tests.conftest import random_walk
 
