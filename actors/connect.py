@@ -131,10 +131,9 @@ def _start(cpus: int | None, dashboard: bool) -> None:
         raise ValueError(f"cpus is {cpus}; allowed is 1 or more, or None for all of this machine's.")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     python_path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
-    runtime_env: dict[str, Any] = {"env_vars": {**WORKER_VARIABLES, "PYTHONPATH": python_path}}
-    if dashboard:
-        runtime_env["worker_process_setup_hook"] = _name_this_ray
-    with _constants(LOCAL_CONSTANTS):
+    # Workers inherit the variables: one that has a runtime environment takes twice as long to start.
+    variables = {**WORKER_VARIABLES, "PYTHONPATH": python_path}
+    with _constants(LOCAL_CONSTANTS), _environment(variables):
         ray.init(
             address="local",
             num_cpus=cpus or os.cpu_count(),
@@ -143,7 +142,7 @@ def _start(cpus: int | None, dashboard: bool) -> None:
             include_dashboard=dashboard,
             log_to_driver=False,  # what goes wrong in a shard comes back as its outcome
             logging_level=logging.ERROR,
-            runtime_env=runtime_env,
+            runtime_env={"worker_process_setup_hook": _name_this_ray} if dashboard else None,
         )
 
 

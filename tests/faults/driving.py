@@ -10,17 +10,11 @@ from pathlib import Path
 import ray
 
 from actors.outcome import ClusterLostError, collect, guarded
-from tests.conftest import ROOT
 from tests.faults import work
 
 if __name__ == "__main__":
     directory = Path(sys.argv[2])
-    ray.init(
-        address=sys.argv[1],
-        configure_logging=False,
-        log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
-    )
+    ray.init(address=sys.argv[1], configure_logging=False, log_to_driver=False)
     task = ray.remote(guarded)
     assert collect(task.options(max_retries=0).remote(work.wait_for_leave, 1, directory)) == (1, None)
     assert collect(task.options(max_retries=0).remote(work.wait_for_leave, 0, directory)) == (0, None)

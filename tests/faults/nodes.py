@@ -8,7 +8,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 import ray
+from ray._common.utils import get_system_memory
+from ray._private.utils import get_used_memory
 from ray.cluster_utils import Cluster
 
 from actors.connect import WORKER_VARIABLES
@@ -27,27 +30,29 @@ SYSTEM = {
 
 @contextmanager
 def head(cpus: int = 0, **system: Any) -> Iterator[Cluster]:
-    """A head that computes nothing, unless it is given processors."""
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={
-            "num_cpus": cpus,
-            "include_dashboard": False,
-            "object_store_memory": STORE,
-            "_system_config": SYSTEM | system,
-        },
-    )
-    try:
-        yield cluster
-    finally:
-        cluster.shutdown()
+    """A head that computes nothing, unless it is given processors; its workers and those of its nodes inherit."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**WORKER_VARIABLES, "PYTHONPATH": str(ROOT)}.items():
+            patch.setenv(name, value)
+        cluster = Cluster(
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": cpus,
+                "include_dashboard": False,
+                "object_store_memory": STORE,
+                "_system_config": SYSTEM | system,
+            },
+        )
+        try:
+            yield cluster
+        finally:
+            cluster.shutdown()
 
 
 @contextmanager
 def joined(cluster: Cluster) -> Iterator[None]:
     """This process as the driver."""
-    variables = {**WORKER_VARIABLES, "PYTHONPATH": str(ROOT)}
-    ray.init(address=cluster.address, configure_logging=False, log_to_driver=False, runtime_env={"env_vars": variables})
+    ray.init(address=cluster.address, configure_logging=False, log_to_driver=False)
     try:
         yield
     finally:
@@ -58,13 +63,12 @@ def add(cluster: Cluster, cpus: int = 1, **options: Any) -> Any:
     return cluster.add_node(num_cpus=cpus, object_store_memory=STORE, **options)
 
 
-def add_without_memory(cluster: Cluster) -> Any:
-    """A node whose memory is always used up, as its memory monitor sees it."""
-    os.environ[THRESHOLD] = "0.0001"
-    try:
+def add_with_room(cluster: Cluster, room: int = 0) -> Any:
+    """A node whose memory its monitor finds used up once `room` bytes more are in use than now; with 0 it always is."""
+    share = (get_used_memory() + room) / get_system_memory() if room else 0.0001
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(THRESHOLD, f"{min(share, 0.95):.4f}")
         return add(cluster)
-    finally:
-        del os.environ[THRESHOLD]
 
 
 def remove_all(cluster: Cluster) -> None:

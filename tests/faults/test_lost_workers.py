@@ -22,7 +22,7 @@ from tests.faults import work
 from tests.faults.nodes import (
     STORE,
     add,
-    add_without_memory,
+    add_with_room,
     head,
     joined,
     raylet,
@@ -91,10 +91,10 @@ def test_machines_that_go_one_after_the_other_use_up_no_retries(
 
 
 def test_only_what_uses_up_the_memory_fails_and_says_what_to_do(cluster: Cluster, tmp_path: Path) -> None:
-    """Ray's own memory monitor kills whatever is still at work when it looks."""
-    add_without_memory(cluster)
+    """Ray's own memory monitor kills what is at work once a gigabyte more is in use than before."""
+    add_with_room(cluster, 2**30)
     outcomes = fan_out(
-        work.never_end_with_poison,
+        work.hungry_with_poison,
         [[4, 5, 6], [1, 2]],
         name="hungry",
         shared=tmp_path,
@@ -109,12 +109,12 @@ def test_only_what_uses_up_the_memory_fails_and_says_what_to_do(cluster: Cluster
     assert (error.kind, error.type_name) == ("system", "OutOfMemoryError")
     assert error.message.startswith("out of memory: 1 worker(s) were killed due to the node running low on memory.")
     assert error.message.endswith(outcome.MORE_ROOM)
-    # twice each, of which the monitor may end one before it has left its trace
+    # twice each, of which the monitor may end one before it has left its trace, where others take memory meanwhile
     assert all(1 <= text(tmp_path / f"{shard}.at").count("\n") <= 2 for shard in ("4-5-6", "5"))
 
 
 def test_a_shard_gets_through_once_the_memory_is_free_again(cluster: Cluster, tmp_path: Path) -> None:
-    full = add_without_memory(cluster)
+    full = add_with_room(cluster)
     with ThreadPoolExecutor(1) as driver:
         running = driver.submit(lambda: ended(by_tasks(tmp_path, [0, 1], retries=100)))
         try:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import ray
 
+PIECE, MOST = 32 * 10**6, 6 * 10**9  # bytes
+
 
 def note(directory: Path, shard: object) -> None:
     """Appends a line to the file of a shard: the node and the process at which it is."""
@@ -32,11 +34,14 @@ class Waiter:
         return wait_for_leave(shard, self.directory)
 
 
-def never_end_with_poison(shard: list[int], directory: Path) -> list[int]:
-    """A shard with 5 in it lasts until it is killed; any other is over long before the monitor looks again."""
+def hungry_with_poison(shard: list[int], directory: Path) -> list[int]:
+    """A shard with 5 in it takes 640 MB more each second until it is killed, which the machine need not fear."""
     note(directory, "-".join(map(str, shard)))
+    taken: list[bytes] = []
     while 5 in shard:
-        time.sleep(0.02)
+        if len(taken) * PIECE < MOST:
+            taken.append(b"\1" * PIECE)
+        time.sleep(0.05)
     return [item * item for item in shard]
 
 

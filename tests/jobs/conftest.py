@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,17 +36,20 @@ def serially(function: Any, shards: list[Any], *, shared: Any = None, **_: Any) 
 
 def kill_once(command: list[str], there: Callable[[], object], seconds: float) -> None:
     """Start a command in a session of its own and SIGKILL all of it once something is there."""
-    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + seconds
-        while not there():
-            assert time.monotonic() < deadline, "the run never got there"
-            assert process.poll() is None, "the run ended before it could be killed"
-            time.sleep(0.02)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdout=said, stderr=subprocess.STDOUT)
+        try:
+            deadline = time.monotonic() + seconds
+            while not there():
+                ended, late = process.poll() is not None, time.monotonic() >= deadline
+                if ended or late:
+                    said.seek(0)
+                    raise AssertionError(f"the run {'ended' if ended else 'never got there'}: {said.read().decode()}")
+                time.sleep(0.02)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def write_market(folder: Path, tickers: tuple[str, ...] = TICKERS, rows: int = ROWS) -> Path:
