@@ -165,7 +165,7 @@ def stage(config: RunConfig) -> Stage:
             requests=4,
             read_row=60,
             written=9_000,
-            memory=2.9e9,
+            memory=3.9e9,
             memory_row=4_000,
             start=25.0,
         ),

@@ -11,7 +11,7 @@ from quant.schemas import TRADES
 
 MOST = 1_500
 """Candles that are drawn of a ticker: of a longer stretch each stands for several bars."""
-MOST_TRADES = 500
+MOST_TRADES = 400
 """Trades that are drawn of a ticker, the latest: more would hide each other, and make the page too large to open."""
 PRICES = ("open", "high", "low", "close")
 DIGITS = 5  # of the lowest price, so that no price is off by more than 0.005 %

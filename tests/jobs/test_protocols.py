@@ -12,7 +12,7 @@ import pytest
 
 from actors.connect import connect
 from jobs import market as markets
-from jobs import plan, protocol_trades, protocols
+from jobs import plan, protocol_trades, protocols, train
 from jobs.config import RunConfig
 from jobs.protocol_trades import Task
 from jobs.stage import Context, NoModelError, require
@@ -158,6 +158,8 @@ def test_the_plan_asks_every_model_where_it_stands(done: Context, monkeypatch: p
     finished = plan.plan(asked)
     assert finished.seconds == plan.CLUSTER_START
     assert "\n2 models beside the run's, 0 to be trained\n" in plan.text(asked, finished)
+    # a run's training corrects the models' by a clock that its worker's start is on
+    assert require(done, "train").usage.expected_seconds > train.stage(done.config).rate.start
     # one model is asked to be another
     another = protocols.IN_PLACE["whole_numbers"] | {"train": {"seed": 9}}
     monkeypatch.setitem(protocols.IN_PLACE, "whole_numbers", another)

@@ -103,12 +103,12 @@ def test_of_many_trades_the_latest_are_drawn_under_their_own_numbers(page: Chrom
     assert entries == often.trades["entry_time"].dt.strftime("%Y-%m-%dT%H:%M:%S.000Z").tolist()
     assert len(entries) == MOST_TRADES < often.traded == 700
     said = page.evaluate(f"[...document.querySelectorAll('{FIRST} .panel .note')].map((node) => node.textContent)")
-    assert "; the latest 500 trades are at their own times" in said[0]
+    assert "; the latest 400 trades are at their own times" in said[0]
     first = often.trades["exit_time"].iloc[0]
     assert said[1].startswith(
-        f"Of 700 trades the latest 500 are drawn, which ended from {first:%Y-%m-%d %H:%M} on. All "
+        f"Of 700 trades the latest 400 are drawn, which ended from {first:%Y-%m-%d %H:%M} on. All "
     )
-    for button, number in ((2, 201), (1, 700)):
+    for button, number in ((2, 301), (1, 700)):
         page.click(f"{FIRST} .walk button:nth-child({button})")
         told = page.evaluate(f"document.querySelector('{FIRST} .walk output').textContent")
         assert told.startswith(f"Trade {number} of 700: ")
