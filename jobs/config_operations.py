@@ -1,13 +1,17 @@
 """Settings of the jobs about runs: plans, watching, clearing up."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from jobs.config_parts import Count, Section
 
 
 class Plan(Section):
-    """The machines that `jobs.plan` reckons with; they decide nothing in a run."""
+    """What `jobs.plan` foretells, and the machines that it reckons with; they decide nothing in a run."""
 
+    job: Literal["pipeline", "protocols"] = "pipeline"
+    """What `jobs.plan` foretells: the run, or the run with the article's models and protocols beside it."""
     nodes: Count = 1
     """Worker nodes."""
     cpus: int | None = Field(default=None, ge=1)

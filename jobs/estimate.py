@@ -23,6 +23,8 @@ DRIVER_STAGE = 0.25  # of the driver for each stage: reading and writing manifes
 DRIVER_TICKER = 2e-4  # and for each ticker of it
 CLUSTER_START = 6.0  # of Ray on this machine, and the driver's imports
 OBJECT_STORE = 1.2e9  # what Ray and the driver take of a node's memory
+WITH_MODELS = ("predict", "protocols")  # stages whose actors hold models
+ON_LATER_BARS = ("search", "placebo", "backtest", "protocols")
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def one(
     rate = stage.rate
     driver = DRIVER_STAGE + DRIVER_TICKER * len(counts)
     workers, cpus = _workers(stage, config, cluster)
-    gpu = config.train.gpu and stage.name in ("train", "predict")
+    gpu = config.train.gpu and stage.name in ("train", *WITH_MODELS)
     if hasattr(module, "produce"):
         pieces = _shards(counts, rate, workers or cluster.cpus, factor)
     else:
@@ -113,6 +115,12 @@ def one(
         memory=rate.memory + rate.memory_row * float(counts.max(initial=0.0)),
         gpu=gpu,
     )
+
+
+def learned(config: RunConfig, rows: Mapping[str, float]) -> dict[str, float]:
+    """Bars of the tickers that the model learns from."""
+    wanted = set(config.train.tickers) or (set(demo.MAJORS) if config.source == "demo" else set(rows))
+    return {name: count for name, count in rows.items() if {name, name.partition(":")[2]} & wanted}
 
 
 def went(stages: Sequence[Expected], cluster: Cluster) -> list[Span]:
@@ -151,7 +159,7 @@ def _workers(stage: Stage, config: RunConfig, cluster: Cluster) -> tuple[int | N
     """Most workers of a stage, None for what fits, and the cores of each."""
     if stage.name in ("train", "tune"):
         return config.train.workers, min(config.train.threads, cluster.cpu.cpus)
-    if stage.name == "predict" and stage.rate.start:
+    if stage.name in WITH_MODELS and stage.rate.start:
         cores = min(config.train.threads, cluster.cpu.cpus)
         return config.predict.actors or max(1, int(cluster.cpus // cores)), cores
     return None, 1.0
@@ -160,13 +168,12 @@ def _workers(stage: Stage, config: RunConfig, cluster: Cluster) -> tuple[int | N
 def _rows(stage: str, config: RunConfig, rows: Mapping[str, float]) -> np.ndarray:
     """Rows of every ticker that a stage works on: after `predict` those that have signals."""
     if stage in ("tune", "train", "evaluate"):
-        wanted = set(config.train.tickers) or (set(demo.MAJORS) if config.source == "demo" else set(rows))
-        rows = {name: count for name, count in rows.items() if {name, name.partition(":")[2]} & wanted}
+        rows = learned(config, rows)
     if stage == "audit":  # a sample, and no more than the longest of them
         rows = dict(sorted(rows.items(), key=lambda each: -each[1])[: config.audit.tickers])
     bars = np.array(list(rows.values()))
     judged = config.split.choose + config.split.judge
-    return bars * judged if stage in ("search", "placebo", "backtest") and not config.signals else bars
+    return bars * judged if stage in ON_LATER_BARS and not config.signals else bars
 
 
 def _name(module: ModuleType) -> str:

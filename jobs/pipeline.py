@@ -48,10 +48,15 @@ logger = logging.getLogger("assay")
 
 
 def run(context: Context) -> Manifest:
-    """Run every stage that is not up to date; the result hash covers all tables that a verdict rests on."""
+    """Say what there is to do, and run every stage that is not up to date."""
     from jobs import plan  # which reads the path of this module
 
     plan.announce(context)
+    return run_stages(context)
+
+
+def run_stages(context: Context) -> Manifest:
+    """Run every stage that is not up to date; the result hash covers all tables that a verdict rests on."""
     stages = path(context.config)
     manifests = {}
     for number, stage in enumerate(stages, start=1):

@@ -1,6 +1,6 @@
 """Say what a run will do before it does: stages, shards, bytes, memory, time and price; refuse what cannot fit.
 
-python -m jobs.plan --config run.toml --store URL --run NAME
+python -m jobs.plan --config run.toml --store URL --run NAME [--plan.job protocols]
 
 Nothing is run, and nothing written. Times are those of the rates in the code, corrected by what the same stages have
 really cost in earlier runs of the store, on the machines described by the settings under `plan`: by default this one.
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from actors.progress import amount, duration
 from actors.simulation import Machines, Span
-from jobs import pipeline, sources
+from jobs import pipeline, sources, standing
 from jobs.config import RunConfig
 from jobs.estimate import (
     CLUSTER_START,
@@ -26,15 +26,15 @@ from jobs.estimate import (
     without,
 )
 from jobs.ingest import made_up, names
-from jobs.stage import Context, NotDone, StageMissingError
-from storage.manifest import Manifest, list_runs, read_manifest, read_receipts
+from jobs.stage import Context
+from storage.manifest import list_runs, read_manifest
 
 ROUND_TRIP = 0.03  # seconds until an object store over a network answers
 NODE_BANDWIDTH = 600e6  # bytes a second
 STORE_REQUESTS = 3_500  # a second that S3 takes writes of one prefix
 LEAST_MEASURED = 2.0  # seconds of a stage from which a correction may be taken
 RUNS_LOOKED_AT = 5
-
+PROTOCOLS = "protocols"
 
 logger = logging.getLogger("assay")
 
@@ -73,6 +73,11 @@ class Plan:
         """Of everything that is left to do."""
         return CLUSTER_START + sum(row.span.seconds for row in self.rows if row.done < 1)
 
+    @property
+    def models(self) -> list[Row]:
+        """The training of each model that `jobs.protocols` wants beside the run's."""
+        return [row for row in self.rows if row.expected.name.endswith(" train")]
+
 
 def look(context: Context) -> None:
     """Print the plan.
@@ -87,13 +92,13 @@ def look(context: Context) -> None:
     refuse_what_cannot_fit(context.config, made)
 
 
-def announce(context: Context) -> None:
-    """Say in a line what a run that begins will take on the cores that it has, and warn where it may not fit.
+def announce(context: Context, job: str = pipeline.STAGE) -> None:
+    """Say in a line what a job that begins will take on the cores that it has, and warn where it may not fit.
 
     It refuses nothing: what the cluster really has the fan-out knows better.
     """
     # whether there is a GPU is not known here, so that one is reckoned with
-    here = {"nodes": 1, "cpus": context.workers, "gpu_nodes": 1, "gpu_cpus": context.workers}
+    here = {"job": job, "nodes": 1, "cpus": context.workers, "gpu_nodes": 1, "gpu_cpus": context.workers}
     settings = context.config.plan.model_copy(update=here)
     asked = replace(context, config=context.config.model_copy(update={"plan": settings}))
     try:
@@ -106,10 +111,11 @@ def announce(context: Context) -> None:
         return
     largest = max(left, key=lambda row: row.expected.memory).expected
     logger.info(
-        "plan: %d of %d stages to do, %s tickers, %s bars %s, about %s on %d cores; a worker takes up to %s (%s). "
+        "plan: %d of %d stages to do, %s%s tickers, %s bars %s, about %s on %d cores; a worker takes up to %s (%s). "
         "`python -m jobs.plan` says more.",
         len(left),
         len(made.rows),
+        f"{models_in_words(made)}, " if made.models else "",
         f"{made.tickers:,}",
         f"{made.bars:,.0f}",
         made.basis,
@@ -132,18 +138,25 @@ def plan(context: Context) -> Plan:
     ------
     PlanError
         If a worker asks for more cores or GPUs than any node has.
+    NoModelError
+        If the article's protocols are asked for, beside a run that trains no model.
     """
     rows, basis = market_size(context)
     cluster = machines(context.config)
     factors = corrections(context)
-    states = state(context)
-    stages = [without(stage, states[stage.name][1]) for stage in expected(context.config, rows, cluster, factors)]
+    states = standing.of_all(context, pipeline.path(context.config))
+    found = [(stage, states[stage.name]) for stage in expected(context.config, rows, cluster, factors)]
+    if context.config.plan.job == PROTOCOLS:
+        # only where it is asked for: it brings backtesting.py along
+        from jobs import protocol_plan
+
+        found += protocol_plan.stages(context, rows, cluster, factors, states)
+    stages = [without(stage, done) for stage, (_, done) in found]
     for stage in stages:
         _refuse_what_no_node_has(stage, cluster)
+    spans = went(stages, cluster)
     return Plan(
-        rows=tuple(
-            Row(*states[stage.name], stage, span) for stage, span in zip(stages, went(stages, cluster), strict=True)
-        ),
+        rows=tuple(Row(*state, stage, span) for (_, state), stage, span in zip(found, stages, spans, strict=True)),
         tickers=len(rows),
         bars=sum(rows.values()),
         basis=basis,
@@ -214,35 +227,14 @@ def corrections(context: Context) -> dict[str, float]:
     """
     names = [name for name in reversed(list_runs(context.store)) if name != context.run]
     factors: dict[str, float] = {}
-    for module in pipeline.path(context.config):
-        stage = module.__name__.removeprefix("jobs.")
+    stages = [module.__name__.removeprefix("jobs.") for module in pipeline.path(context.config)]
+    for stage in [*stages, PROTOCOLS] if context.config.plan.job == PROTOCOLS else stages:
         for run in [context.run, *names[:RUNS_LOOKED_AT]]:
             known = read_manifest(context.store, run, stage)
             if known is not None and known.usage.expected_seconds and known.usage.seconds >= LEAST_MEASURED:
                 factors[stage] = known.usage.seconds / known.usage.expected_seconds
                 break
     return factors
-
-
-def state(context: Context) -> dict[str, tuple[str, float]]:
-    """By stage, where it stands in words, and the share of it that is done.
-
-    A stage after one that is to be done counts as to be done: if nothing comes of that, it will be unchanged.
-    """
-    asked = Context(context.config, context.store, context.workers, planned=True)
-    found: dict[str, tuple[str, float]] = {}
-    for module in pipeline.path(context.config):
-        name = module.__name__.removeprefix("jobs.")
-        if any(found.get(stage, ("", 1.0))[1] < 1 for stage in module.STAGE.inputs):
-            found[name] = ("to do", 0.0)
-            continue
-        try:
-            found[name] = _unchanged(module.run(asked))
-        except StageMissingError:
-            found[name] = ("to do", 0.0)
-        except NotDone as answer:
-            found[name] = _begun(context, answer)
-    return found
 
 
 def refuse_what_cannot_fit(config: RunConfig, made: Plan) -> None:
@@ -301,27 +293,19 @@ def text(context: Context, made: Plan) -> str:
         "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table
     ]
     whose = f"{', '.join(made.measured)} as measured in this store, the others" if made.measured else "all"
+    lines += ["", models_in_words(made)] if made.models else []
     foot = f"\nabout {duration(made.seconds)} in all; rates: {whose} as built in"
     return "\n".join([head, *lines, foot, *_price(config, made)])
 
 
-def _unchanged(manifest: Manifest) -> tuple[str, float]:
-    return f"done at {manifest.created[:16].replace('T', ' ')}", 1.0
-
-
-def _begun(context: Context, answer: NotDone) -> tuple[str, float]:
-    """What receipts say of a stage that was stopped."""
-    receipts = read_receipts(context.store, context.run, answer.stage.name, answer.identity)
-    done = sum(len(receipt.items) for receipt in receipts)
-    if not done:
-        return "to do", 0.0
-    failed = len({failure.ticker for receipt in receipts for failure in receipt.failures})
-    return f"{done:,} done before", min(done / max(done + failed, _total(context, answer)), 0.999)
-
-
-def _total(context: Context, answer: NotDone) -> int:
-    known = [read_manifest(context.store, context.run, name) for name in answer.stage.inputs]
-    return max((len(manifest.tickers) for manifest in known if manifest), default=1)
+def models_in_words(made: Plan) -> str:
+    """How many models are trained beside the run's, and how long that takes."""
+    left = [row.span.seconds for row in made.models if row.done < 1]
+    count = len(made.models)
+    return (
+        f"{count} model{'s' if count > 1 else ''} beside the run's, {len(left)} to be trained"
+        + f" in about {duration(sum(left))}" * bool(left)
+    )
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from jobs import compiled, features, ingest, labels, market, pipeline, predict, report, train, variants
+from jobs import compiled, features, ingest, labels, market, pipeline, plan, predict, report, train, variants
 from jobs.config import RunConfig
 from jobs.gather import gather
 from jobs.protocol_trades import ARTICLE_LABEL, Task, Traps, loaded, produce
@@ -83,29 +83,55 @@ class ProtocolsError(ValueError):
 
 def run(context: Context, fan_out: FanOut = fan_out, actors: FanOut | None = None) -> Manifest:
     """Bring the run, the article's models and every protocol between the two up to date."""
-    require_training(context, STAGE.name)
-    if context.config.rejudge:
-        raise ProtocolsError("protocols: this run trained no model of its own (rejudge is set)")
-    pipeline.run(context)
+    refuse_without_training(context)
+    plan.announce(context, STAGE.name)
+    pipeline.run_stages(context)
     runs = seeds(context)
     for number, (traps, config) in enumerate(runs.items(), start=1):
         logger.info("protocols: model %d of %d, with %s", number, len(runs), ", ".join(sorted(traps)))
-        for stage in PATH:
-            stage.run(replace(context, config=config))
+        for job in PATH:
+            job.run(replace(context, config=config))
+    manifest = trade(context, actors)
+    if not up_to_date(context, SUMMARY, stage_fingerprint(context, SUMMARY, {})):
+        tickers = list(manifest.tickers)
+        rows = pd.concat(gather(tables, tickers, context, name="protocols", shared=context, fan_out=fan_out))
+        learned = set(require(context, "train").details["tickers"])
+        steps = protocols.waterfall(rows, sorted(learned & set(tickers)))
+        write_whole(context, SUMMARY, {}, {PROTOCOL_STEPS: steps})
+    report.write(context)
+    show(context)
+    return manifest
+
+
+def refuse_without_training(context: Context) -> None:
+    """Refuse a run that has no model of its own.
+
+    Raises
+    ------
+    NoModelError, ProtocolsError
+        If its signals or its model are given, or are those of an earlier run.
+    """
+    require_training(context, STAGE.name)
+    if context.config.rejudge:
+        raise ProtocolsError("protocols: this run trained no model of its own (rejudge is set)")
+
+
+def trade(context: Context, actors: FanOut | None = None) -> Manifest:
+    """Trade every asset by each protocol, where the run and the models are there."""
     trained = require(context, "train").details
     ingested = market.of(context)
-    threshold = context.config.predict.threshold or float(trained["threshold"])
+    runs = seeds(context)
     task = Task(
         market.parts(context, ingested),
         market.calendar(context, ingested),
-        threshold,
+        context.config.predict.threshold or float(trained["threshold"]),
         frozenset(trained["tickers"]),
         runs,
     )
-    manifest = run_stage(
+    return run_stage(
         context,
-        stage_of(context.config),
-        items(context),
+        stage(context.config),
+        functools.partial(items, context),
         produce,
         settings={
             "traps": protocols.NAMES,
@@ -113,7 +139,7 @@ def run(context: Context, fan_out: FanOut = fan_out, actors: FanOut | None = Non
             "models": {
                 config.run: require(replace(context, config=config), "train").result_hash for config in runs.values()
             },
-            "threshold": threshold,
+            "threshold": task.threshold,
             "search": context.config.search.model_dump(),
             "costs": context.config.costs.model_dump(),
             "parts": {name: [str(part.start), str(part.end)] for name, part in task.parts.items()},
@@ -121,14 +147,6 @@ def run(context: Context, fan_out: FanOut = fan_out, actors: FanOut | None = Non
         extra=task,
         fan_out=actors or functools.partial(predict.through_actors, load=loaded),
     )
-    if not up_to_date(context, SUMMARY, stage_fingerprint(context, SUMMARY, {})):
-        tickers = list(manifest.tickers)
-        rows = pd.concat(gather(tables, tickers, context, name="protocols", shared=context, fan_out=fan_out))
-        steps = protocols.waterfall(rows, sorted(task.learned & set(tickers)))
-        write_whole(context, SUMMARY, {}, {PROTOCOL_STEPS: steps})
-    report.write(context)
-    show(context)
-    return manifest
 
 
 def show(context: Context) -> None:
@@ -137,7 +155,7 @@ def show(context: Context) -> None:
         print("\n".join(report_protocols.lines(told)))
 
 
-def stage_of(config: RunConfig) -> Stage:
+def stage(config: RunConfig) -> Stage:
     """The stage with its cost: looking at every bar by each model, backtesting.py's runs and a search for each step."""
     return replace(
         STAGE,
@@ -147,7 +165,7 @@ def stage_of(config: RunConfig) -> Stage:
             requests=4,
             read_row=60,
             written=9_000,
-            memory=2.9e9,
+            memory=3.9e9,
             memory_row=4_000,
             start=25.0,
         ),
@@ -156,17 +174,29 @@ def stage_of(config: RunConfig) -> Stage:
 
 def seeds(context: Context) -> dict[Traps, RunConfig]:
     """Configuration of each model that has traps in it, the article's first; one that is the run's own is left out."""
-    found = {}
+    return {
+        traps: variants.changed(context, name_of(traps), change).config
+        for traps, change in changes(context.config).items()
+    }
+
+
+def changes(config: RunConfig) -> dict[Traps, variants.Change]:
+    """What each of these models changes."""
+    found: dict[Traps, variants.Change] = {}
     for traps in protocols.models():
         change: dict[str, dict[str, Any]] = {}
         for trap in protocols.OF_THE_MODEL:
             for section, values in IN_PLACE[trap].items() if trap in traps else ():
                 change.setdefault(section, {}).update(values)
         # the first is applied to bars that the run itself does not predict
-        if not found or variants.differs(context.config, change):
-            first = next(name for name in protocols.OF_THE_MODEL if name in traps)
-            found[traps] = variants.changed(context, SEEDS[first], change).config
+        if not found or variants.differs(config, change):
+            found[traps] = change
     return found
+
+
+def name_of(traps: Traps) -> str:
+    """What the run of a model is called behind the name of the run."""
+    return SEEDS[next(name for name in protocols.OF_THE_MODEL if name in traps)]
 
 
 def items(context: Context) -> list[Item]:

@@ -50,9 +50,10 @@ SHARED = {
     *("dataset", "estimate", "every"),
     *("exchange", "exchange_chunks", "exchange_client", "exchange_http", "exchange_symbol", "exchange_universe"),
     *("exports", "flags", "gather", "market", "own_signals", "parquet_markets", "passing"),
-    *("pattern_fit", "pattern_outcomes", "pattern_page", "pattern_seed", "pattern_signals", "protocol_trades"),
+    *("pattern_fit", "pattern_outcomes", "pattern_page", "pattern_seed", "pattern_signals"),
+    *("protocol_plan", "protocol_trades"),
     *("rates", "report_tickers", "rows", "rule_signals", "runner", "sessions", "shard_log", "sources", "stage"),
-    "variants",
+    *("standing", "variants"),
 }
 
 logger = logging.getLogger("assay")

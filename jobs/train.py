@@ -98,11 +98,12 @@ def stage(config: RunConfig) -> Stage:
 
 
 def expected_seconds(context: Context, tickers: Sequence[str]) -> float:
-    """Seconds that the training on some tickers is expected to take."""
+    """Seconds that the training on some tickers is expected to take, the start of its worker included."""
     known = require(context, "features").tickers
     rows = sum(float(known[ticker]["rows"]) for ticker in tickers)
     cores = max(1, min(context.config.train.threads, context.workers))
-    return stage(context.config).rate.seconds(rows, len(tickers)) / cores
+    rate = stage(context.config).rate
+    return rate.start + rate.seconds(rows, len(tickers)) / cores
 
 
 def window_seconds(config: RunConfig) -> float:

@@ -27,6 +27,12 @@ def changed(context: Context, name: str, change: Change) -> Context:
     return replace(context, config=RunConfig.model_validate(given))
 
 
+def roughly(config: RunConfig, name: str, change: Change) -> RunConfig:
+    """The configuration of a variant while the run has no model: with the settings changed, and nothing settled."""
+    changed = {section: getattr(config, section).model_copy(update=dict(values)) for section, values in change.items()}
+    return config.model_copy(update={"run": f"{config.run}-{name}", **changed})
+
+
 def words(change: Change) -> str:
     """The settings of a variant as they would be configured."""
     return ", ".join(

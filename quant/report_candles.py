@@ -11,6 +11,8 @@ from quant.schemas import TRADES
 
 MOST = 1_500
 """Candles that are drawn of a ticker: of a longer stretch each stands for several bars."""
+MOST_TRADES = 400
+"""Trades that are drawn of a ticker, the latest: more would hide each other, and make the page too large to open."""
 PRICES = ("open", "high", "low", "close")
 DIGITS = 5  # of the lowest price, so that no price is off by more than 0.005 %
 
@@ -26,26 +28,32 @@ class Picture:
     bars
         Bars that a candle stands for; the last may have fewer.
     trades
-        ``schemas.TRADES``, all of them.
+        ``schemas.TRADES``, the ``MOST_TRADES`` that ended last.
+    traded
+        How many there were.
     """
 
     candles: pd.DataFrame
     bars: int
     trades: pd.DataFrame
+    traded: int
 
 
 def picture(bars: pd.DataFrame, trades: pd.DataFrame, most: int = MOST) -> Picture:
-    """Candles of equally many bars each, at most ``most``, and the trades as they were.
+    """Candles of equally many bars each, at most ``most``, and the latest trades as they were.
 
     Parameters
     ----------
     bars
         ``schemas.BARS`` by time. Gaps are not filled: the bars of a candle are those that there are.
+    trades
+        ``schemas.TRADES``, in order of exit.
     """
     each = max(1, math.ceil(len(bars) / most))
     groups = bars[list(PRICES)].groupby(np.arange(len(bars)) // each)
     candles = groups.agg({"open": "first", "high": "max", "low": "min", "close": "last"})
-    return Picture(candles.set_axis(bars.index[::each]), each, trades[[c.name for c in TRADES.columns]])
+    latest = trades[[column.name for column in TRADES.columns]].tail(MOST_TRADES)
+    return Picture(candles.set_axis(bars.index[::each]), each, latest, len(trades))
 
 
 def compact(drawn: Picture) -> dict[str, Any]:
@@ -56,7 +64,7 @@ def compact(drawn: Picture) -> dict[str, Any]:
     """
     candles, trades = drawn.candles, drawn.trades
     if candles.empty:
-        return {"candles": None, "trades": None, "bars": drawn.bars}
+        return {"candles": None, "trades": None, "traded": drawn.traded, "bars": drawn.bars}
     prices = {name: candles[name].to_numpy(np.float64) for name in PRICES}
     digits = DIGITS - 1 - math.floor(math.log10(prices["low"].min()))
     units = {name: np.round(values * 10.0**digits).astype(np.int64) for name, values in prices.items()}
@@ -65,6 +73,7 @@ def compact(drawn: Picture) -> dict[str, Any]:
     entries = _seconds(trades["entry_time"])
     return {
         "bars": drawn.bars,
+        "traded": drawn.traded,
         "candles": {
             "digits": digits,
             "time": _changes(_seconds(candles.index.to_series())),

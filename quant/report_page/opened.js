@@ -187,12 +187,13 @@ function chart(kind, ticker, size = "") {
   return node;
 }
 
-/** Buttons that walk from trade to trade, and what the one walked to was. */
-function walk(node, trades) {
+/** Buttons that walk from trade to trade, and what the one walked to was; of all that there were it has the latest. */
+function walk(node, trades, traded) {
   const said = element("output");
+  const name = (number) => `Trade ${number + 1 + traded - trades.length} of ${traded}`;
   const go = (number) => {
     if (number === null) delete node.dataset.trade; else node.dataset.trade = (number + trades.length) % trades.length;
-    said.textContent = number === null ? "" : `Trade ${Number(node.dataset.trade) + 1} of ${trades.length}: ${told(trades[node.dataset.trade])}`;
+    said.textContent = number === null ? "" : `${name(Number(node.dataset.trade))}: ${told(trades[node.dataset.trade])}`;
     draw(node);
   };
   const at = () => Number(node.dataset.trade ?? -1);
@@ -216,13 +217,16 @@ function candlesOf(ticker, picture) {
   }
   const node = chart("trades", ticker, "candles");
   const { trades } = pictured(picture);
+  const few = trades.length < picture.traded;
   const each = picture.bars === 1 ? `Candles of ${data.bar}` : `Each candle stands for ${picture.bars} bars of ${data.bar}`;
   return [
-    note(`${each}; the ${trades.length} trades are at their own times and prices. ` +
+    note(`${each}; the ${few ? "latest " : ""}${trades.length} trades are at their own times and prices. ` +
       "Equal heights are equal shares of the price. The arrows walk from trade to trade."),
-    walk(node, trades), node,
+    walk(node, trades, picture.traded), node,
     element("p", { className: "legend" }, ...keys.map(([sign, style, meaning]) =>
       element("span", {}, element("b", { className: `sign ${style}`, textContent: sign }), ` ${meaning}`))),
+    ...(few ? [note(`Of ${picture.traded} trades the latest ${trades.length} are drawn, which ended from ${minute(trades[0].to)} on. ` +
+      "All are in the table trades, and all count in the equity and in every figure.")] : []),
   ];
 }
 

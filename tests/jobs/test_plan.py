@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from jobs import backtest, features, ingest, labels, placebo, plan, predict, search, shortlist
+from jobs import backtest, features, ingest, labels, placebo, plan, predict, protocols, search, shortlist
 from jobs.config import RunConfig
 from jobs.estimate import expected
 from jobs.runner import main
-from jobs.stage import Context
+from jobs.stage import Context, NoModelError
 from storage.manifest import Usage, write_manifest
 from tests.jobs.conftest import ROWS, TICKERS, make_context, serially
 
@@ -148,6 +148,35 @@ def test_a_run_that_begins_is_announced_and_never_refused(context: Context, capl
     assert first.startswith("plan: 10 of 10 stages to do, 4 tickers, 16,")
     assert second.startswith("plan: 6 of 6 stages to do")
     assert warned.startswith("it may not fit: ingest would run 1 workers")
+
+
+def test_the_articles_models_are_counted_but_for_those_that_are_the_runs_own(context: Context):
+    def planned(**settings: Any) -> plan.Plan:
+        return plan.plan(with_settings(context, signals=None, plan={"job": "protocols"}, **settings))
+
+    made = planned()
+    names = [row.expected.name for row in made.rows]
+    models = ["seed_whole_numbers", "seed_label", "seed_scaler", "seed_window", "seed_price_levels"]
+    path = [f"{model} {stage}" for model in models for stage in ("ingest", "features", "labels", "train")]
+    assert names[10:] == [*path, "protocols"]
+    assert [row.expected.name for row in made.models] == [f"{model} train" for model in models]
+    assert "5 models beside the run's, 5 to be trained in about" in plan.text(context, made)
+    own = planned(
+        features=protocols.IN_PLACE["price_levels"]["features"],
+        train=protocols.IN_PLACE["window"]["train"] | protocols.IN_PLACE["scaler"]["train"],
+    )
+    assert [row.expected.name for row in own.models] == ["seed_whole_numbers train", "seed_label train"]
+    # each is reckoned by its own network and tickers, as the run's is
+    network = next(row.expected for row in own.rows if row.expected.name == "train")
+    assert own.models[0].expected.work.shards == network.work.shards
+    assert made.models[0].expected.work.shards == own.models[0].expected.work.shards
+    (first,) = planned(train={"tickers": ["AAAUSDT"]}).models[:1]
+    assert first.expected.tickers == 1 < made.models[0].expected.tickers == len(TICKERS)
+
+
+def test_the_articles_protocols_are_not_planned_where_no_model_is_trained(context: Context):
+    with pytest.raises(NoModelError, match="trains no model of its own, since signals is set"):
+        plan.plan(with_settings(context, plan={"job": "protocols"}))
 
 
 def test_it_is_asked_as_a_job_and_exits_with_2_where_nothing_fits(

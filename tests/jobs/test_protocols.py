@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,8 @@ import pytest
 
 from actors.connect import connect
 from jobs import market as markets
-from jobs import protocol_trades, protocols
+from jobs import plan, protocol_trades, protocols, train
+from jobs.config import RunConfig
 from jobs.protocol_trades import Task
 from jobs.stage import Context, NoModelError, require
 from quant import network
@@ -147,6 +149,22 @@ def test_the_page_tells_it_and_a_second_run_does_nothing(twice: Done) -> None:
     printed = " ".join(twice.printed.split())
     assert f"On {LEARNED} the article's protocol makes" in printed
     assert "chosen and shown on the same bars" in printed
+
+
+@pytest.mark.ray
+def test_the_plan_asks_every_model_where_it_stands(done: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = done.config.model_dump(by_alias=True)
+    asked = replace(done, config=RunConfig.model_validate({**settings, "plan": {"job": "protocols"}}))
+    finished = plan.plan(asked)
+    assert finished.seconds == plan.CLUSTER_START
+    assert "\n2 models beside the run's, 0 to be trained\n" in plan.text(asked, finished)
+    # a run's training corrects the models' by a clock that its worker's start is on
+    assert require(done, "train").usage.expected_seconds > train.stage(done.config).rate.start
+    # one model is asked to be another
+    another = protocols.IN_PLACE["whole_numbers"] | {"train": {"seed": 9}}
+    monkeypatch.setitem(protocols.IN_PLACE, "whole_numbers", another)
+    left = [row.expected.name for row in plan.plan(asked).rows if row.done < 1]
+    assert left == ["seed_whole_numbers train", "protocols"]
 
 
 def test_a_run_without_a_model_of_its_own_is_refused(tmp_path: Path) -> None:

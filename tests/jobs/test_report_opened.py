@@ -1,5 +1,6 @@
 """An opened row of the report in a real browser: candles with trades, equity and drawdown, parameters, folds."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,17 +8,22 @@ import pytest
 
 from quant import report_figures
 from quant.report import ReportContent, render
-from quant.report_candles import MOST
+from quant.report_candles import MOST, MOST_TRADES, picture
+from tests.conftest import random_walk
 from tests.jobs.chromium import Chromium
 from tests.jobs.test_report_browser import REJECTED, SHORTLISTED, open_row
-from tests.quant.report_content import CHINESE, HOSTILE, report_content
+from tests.quant.report_content import CHINESE, HOSTILE, report_content, trades
 
+FIRST = f"{SHORTLISTED}:nth-of-type(1)"
 SECOND = f"{SHORTLISTED}:nth-of-type(2)"
 
 
 @pytest.fixture(scope="module")
 def content() -> ReportContent:
-    return report_content(tickers=20)
+    made = report_content(tickers=20)
+    bars = random_walk(3_000)
+    often = picture(bars, trades(bars, 700, np.random.default_rng(1)))
+    return replace(made, details={**made.details, HOSTILE: replace(made.details[HOSTILE], picture=often)})
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +92,26 @@ def test_arrows_walk_from_trade_to_trade(page: Chromium, content: ReportContent)
     assert f"by {last['exit']}, " in page.evaluate(said)
     page.click(f"{SECOND} .walk button:nth-child(3)")
     page.wait(f"{node}.data[0].x.length === {len(picture.candles)}")
+
+
+def test_of_many_trades_the_latest_are_drawn_under_their_own_numbers(page: Chromium, content: ReportContent) -> None:
+    often = content.details[HOSTILE].picture
+    assert often is not None
+    open_row(page, FIRST)
+    node = draw(page, FIRST, "trades")
+    entries = page.evaluate(f"{node}.data[3].x")
+    assert entries == often.trades["entry_time"].dt.strftime("%Y-%m-%dT%H:%M:%S.000Z").tolist()
+    assert len(entries) == MOST_TRADES < often.traded == 700
+    said = page.evaluate(f"[...document.querySelectorAll('{FIRST} .panel .note')].map((node) => node.textContent)")
+    assert "; the latest 400 trades are at their own times" in said[0]
+    first = often.trades["exit_time"].iloc[0]
+    assert said[1].startswith(
+        f"Of 700 trades the latest 400 are drawn, which ended from {first:%Y-%m-%d %H:%M} on. All "
+    )
+    for button, number in ((2, 301), (1, 700)):
+        page.click(f"{FIRST} .walk button:nth-child({button})")
+        told = page.evaluate(f"document.querySelector('{FIRST} .walk output').textContent")
+        assert told.startswith(f"Trade {number} of 700: ")
 
 
 def test_drawdowns_of_strategy_and_buy_and_hold_are_drawn(page: Chromium, content: ReportContent) -> None:

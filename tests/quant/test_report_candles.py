@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from quant import report_candles
-from quant.report_candles import Picture, compact, picture
+from quant.report_candles import MOST_TRADES, Picture, compact, picture
 from quant.schemas import TRADES, frame
 from tests.conftest import random_walk
 from tests.quant.report_content import trades
@@ -57,4 +57,16 @@ def test_prices_times_and_trades_come_back_from_the_whole_numbers(price: float) 
 
 
 def test_a_ticker_without_bars_has_no_candles() -> None:
-    assert compact(picture(random_walk(3).iloc[:0], NO_TRADES)) == {"candles": None, "trades": None, "bars": 1}
+    nothing = {"candles": None, "trades": None, "traded": 0, "bars": 1}
+    assert compact(picture(random_walk(3).iloc[:0], NO_TRADES)) == nothing
+
+
+@pytest.mark.parametrize("number", [MOST_TRADES, MOST_TRADES + 1, 1_400])
+def test_of_many_trades_the_latest_are_drawn_and_all_are_counted(number: int) -> None:
+    bars = random_walk(3_000)
+    every = trades(bars, number, np.random.default_rng(1))
+    drawn = picture(bars, every)
+    assert drawn.trades["number"].tolist() == list(range(number))[-MOST_TRADES:]
+    sent = compact(drawn)
+    assert sent["traded"] == number
+    assert {len(column) for column in sent["trades"].values()} == {MOST_TRADES}
