@@ -27,8 +27,8 @@ $(VENV)/.installed: requirements.lock
 demo: setup  ## Run the pipeline on the embedded demo market; prints the shortlist and the report's path
 	$(BIN)/python -m jobs.pipeline --source demo --store $(STORE) --run $(RUN)
 
-test: setup  ## Run the test suite, three files at a time (make test ARGS="-k store")
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: setup  ## Run the test suite, two files at a time (make test ARGS="-k store")
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup  ## Check format, lint, types and the dependency contracts
 	$(BIN)/ruff format --check .

@@ -25,6 +25,9 @@ PROBE_SECONDS = 10.0
 HTTP2_SETTINGS_TYPE = b"\x04"
 HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + HTTP2_SETTINGS_TYPE + b"\0" * 5  # RFC 9113, 3.4
 CPUS_OF_AN_UNKNOWN_CLUSTER = 64.0  # shards for so many, where an autoscaler does not say how far it goes
+# A raylet gives up where its agents, which import for seconds, have not answered after 15 (ray-project/ray#65983).
+NOT_UP = "timed out during startup"
+START_ATTEMPTS = 3
 WORKER_VARIABLES = {"OMP_NUM_THREADS": "1"}  # the shards are the parallelism
 LOCAL_VARIABLES = {
     "RAY_ADDRESS": None,  # Ray's tools would follow it to another cluster
@@ -78,7 +81,7 @@ def connect(address: str | None = None, cpus: int | None = None, *, dashboard: b
     Raises:
         AddressError: an address that is not allowed.
         ValueError: a number of CPUs that is not allowed.
-        ClusterConnectionError: the cluster cannot be reached or does not let us in.
+        ClusterConnectionError: the cluster cannot be reached or does not let us in, or Ray does not come up here.
     """
     if ray.is_initialized():
         yield _describe(local=LOCAL_RESOURCE in ray.cluster_resources())
@@ -131,19 +134,31 @@ def _start(cpus: int | None, dashboard: bool) -> None:
         raise ValueError(f"cpus is {cpus}; allowed is 1 or more, or None for all of this machine's.")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     python_path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+    settings: dict[str, Any] = {
+        "address": "local",
+        "num_cpus": cpus or os.cpu_count(),
+        "resources": {LOCAL_RESOURCE: 1},
+        "object_store_memory": min(OBJECT_STORE_BYTES, int(OBJECT_STORE_SHARE * memory)),
+        "include_dashboard": dashboard,
+        "log_to_driver": False,  # what goes wrong in a shard comes back as its outcome
+        "logging_level": logging.ERROR,
+        "runtime_env": {"worker_process_setup_hook": _name_this_ray} if dashboard else None,
+    }
     # Workers inherit the variables: one that has a runtime environment takes twice as long to start.
-    variables = {**WORKER_VARIABLES, "PYTHONPATH": python_path}
-    with _constants(LOCAL_CONSTANTS), _environment(variables):
-        ray.init(
-            address="local",
-            num_cpus=cpus or os.cpu_count(),
-            resources={LOCAL_RESOURCE: 1},
-            object_store_memory=min(OBJECT_STORE_BYTES, int(OBJECT_STORE_SHARE * memory)),
-            include_dashboard=dashboard,
-            log_to_driver=False,  # what goes wrong in a shard comes back as its outcome
-            logging_level=logging.ERROR,
-            runtime_env={"worker_process_setup_hook": _name_this_ray} if dashboard else None,
-        )
+    with _constants(LOCAL_CONSTANTS), _environment({**WORKER_VARIABLES, "PYTHONPATH": python_path}):
+        for attempt in range(1, START_ATTEMPTS + 1):
+            try:
+                ray.init(**settings)
+                return
+            except Exception as error:  # Ray has no class for it
+                if NOT_UP not in str(error):
+                    raise
+                if attempt == START_ATTEMPTS:
+                    raise ClusterConnectionError(
+                        f"Ray did not come up on this machine in {attempt} attempts: {error} Its processes wait 15 "
+                        "seconds for each other: end other work, or read raylet.err among the logs of Ray's session."
+                    ) from error
+                log.warning("Ray did not come up in time, as where much else is at work; trying again")
 
 
 def _name_this_ray() -> None:

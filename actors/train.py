@@ -32,7 +32,7 @@ from ray.util.queue import Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.connect import require
-from actors.nodes import Waiting
+from actors.nodes import LOCAL_RESOURCE, Waiting
 
 Loop = Callable[[dict[str, Any], "Context"], Any]
 OnReport = Callable[[dict[str, Any]], None]
@@ -45,6 +45,8 @@ _ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # a report waits for the next check: 0.09 s in place of 1.9 s
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative store URLs must mean the same on a rank as in the driver
 }
+# no cloud takes this machine back, so that one actor less need be started
+_LOCAL_ENVIRONMENT = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 # what Ray says of a record of checkpoints that a killed controller left half written: the run starts afresh
 _BROKEN_RECORD = "CheckpointManagerInitializationError"
 # what TensorFlow raises on the ranks that survive another one; by name, because TensorFlow is not imported here
@@ -164,7 +166,8 @@ def run_training(
     filesystem, path = _storage(storage_url)
     require("training", cpus=cpus_per_worker, gpus=int(use_gpu), workers=workers, settings=settings)
     resources = {"CPU": cpus_per_worker, **({"GPU": 1} if use_gpu else {})}
-    with _environment(_ENVIRONMENT), _queue(on_report) as reports:
+    here = _LOCAL_ENVIRONMENT if LOCAL_RESOURCE in ray.cluster_resources() else {}
+    with _environment(_ENVIRONMENT | here), _queue(on_report) as reports:
         failures = 0
         while True:
             trainer = DataParallelTrainer(

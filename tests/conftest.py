@@ -48,9 +48,9 @@ def bars() -> pd.DataFrame:
 
 # Files that take a minute and more, the longest first.
 LONGEST = (
-    "test_known_answers.py", "test_ray_train.py", "test_tune.py", "test_real_perpetuals.py", "test_lost_node.py",
-    "test_known_oracle.py", "test_protocols.py", "test_pipeline.py", "test_own_model.py", "test_every.py",
-    "test_submit.py",
+    "test_known_answers.py", "test_ray_train.py", "test_tune.py", "test_pipeline.py", "test_known_oracle.py",
+    "test_real_perpetuals.py", "test_protocols.py", "test_patterns.py", "test_lost_node.py", "test_every.py",
+    "test_s3_faults.py", "test_submit.py",
 )  # fmt: skip
 
 

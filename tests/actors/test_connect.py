@@ -111,6 +111,26 @@ def test_outside_connect_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         fan_out(work.square, [1], name="square")
 
 
+@pytest.mark.slow  # Ray waits for its own processes for half a minute
+def test_a_ray_whose_agent_is_slow_is_started_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each process of Ray imports this file; the first agent then sleeps for longer than its raylet waits."""
+    (tmp_path / "slow").touch()
+    (tmp_path / "sitecustomize.py").write_text(
+        "import pathlib, sys, time\n"
+        "mark = pathlib.Path(__file__).with_name('slow')\n"
+        "if any(each.endswith('dashboard/agent.py') for each in sys.orig_argv) and mark.exists():\n"
+        "    mark.unlink()\n"
+        "    time.sleep(60)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    program = "from actors.connect import connect\nwith connect('local', 1) as cluster: print(cluster.cpus)"
+    process = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout == "1.0\n"
+    assert not (tmp_path / "slow").exists()
+    assert "Ray did not come up in time" in process.stderr
+
+
 def test_no_cpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setattr("ray.shutdown", lambda: None)

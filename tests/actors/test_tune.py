@@ -76,10 +76,10 @@ def test_side_by_side_hyperband_ends_the_same_and_one_failure_costs_no_other(
     assert states(tmp_path) == []
 
 
-@pytest.mark.parametrize("algorithm", ["hyperband", "asha"])
+@pytest.mark.parametrize("algorithm", [pytest.param("hyperband", marks=pytest.mark.slow), "asha"])
 def test_a_killed_run_goes_on_where_it_was(algorithm: str, one_by_one: dict[str, list[Result]], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.actors.tunable", str(tmp_path), algorithm]
-    kill_once(command, lambda: len(trained(tmp_path)) >= 4, seconds=120)
+    kill_once(command, lambda: len(trained(tmp_path)) >= 4, seconds=300)
     before = epochs(tmp_path)
     resumed = tunable.tune(algorithm, tunable.study(tmp_path))
     assert resumed == one_by_one[algorithm]

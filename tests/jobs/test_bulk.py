@@ -247,7 +247,8 @@ def test_what_lasts_is_the_flaw_of_one_symbol_and_costs_no_other(bucket: Bucket,
 
 def test_a_hold_of_one_worker_holds_all(bucket: Bucket, tmp_path: Path):
     fill(bucket, "BTCUSDT", ["2022-01", "2022-02", "2022-03", "2022-04"])
-    fill(bucket, "ETHUSDT", ["2022-01", "2022-02", "2022-03", "2022-04"])
+    # so many that they last until the other worker has begun
+    fill(bucket, "ETHUSDT", [f"{year}-{month:02d}" for year in range(2019, 2022) for month in range(1, 13)])
     bucket.faults[f"{MONTHLY}/BTCUSDT/15m/BTCUSDT-15m-2022-01.zip"] = [Fault(429, (("Retry-After", "1"),))]
     updated(bucket, tmp_path, tickers=["BTCUSDT", "ETHUSDT"], rate=20.0)
     refused = next(each.at for each in bucket.asked if each.key.endswith("BTCUSDT-15m-2022-01.zip"))

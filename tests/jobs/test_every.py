@@ -200,7 +200,7 @@ class Log:
         for line in self.process.stdout:
             self.lines.append(line.rstrip())
 
-    def after(self, text: str, start: int = 0, seconds: float = 120) -> int:
+    def after(self, text: str, start: int = 0, seconds: float = 300) -> int:
         """Wait for a line that holds a text, from a line on, and return the number of the line that follows it."""
         deadline = time.monotonic() + seconds
         while True:
@@ -236,7 +236,6 @@ def write(folder: Path, bars: int) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(300)
 def test_a_run_is_kept_up_with_its_source_by_one_process_at_a_time(tmp_path: Path) -> None:
     market, away, store = tmp_path / "market", tmp_path / "away", open_store(str(tmp_path / "store"))
     market.mkdir()

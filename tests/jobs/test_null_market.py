@@ -6,7 +6,7 @@ import pytest
 
 from tests.jobs.null_market import TICKERS, shortlisted
 
-MARKETS = 5
+MARKETS = 3
 
 
 @pytest.mark.timeout(600)

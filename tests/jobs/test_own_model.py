@@ -1,5 +1,6 @@
 """A quant's own Keras model in place of one trained here."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,18 +9,20 @@ import numpy as np
 import pytest
 
 from actors.connect import connect
+from actors.outcome import Outcome, guarded
 from jobs import features, ingest, pipeline, predict
 from jobs.runner import ConfigError, parse
-from jobs.stage import AllFailedError, Context, require
+from jobs.stage import AllFailedError, Context, Item, ShardJob, require
 from quant import decision, network, scaling, windows
 from quant.bars import segments
 from quant.features import columns, compute
 from quant.model_file import ModelError
 from quant.scaling import Scaler
 from quant.schemas import SIGNALS
+from storage.manifest import Receipt
 from storage.tables import read_table
 from tests.conftest import random_walk
-from tests.jobs.conftest import make_context
+from tests.jobs.conftest import make_context, serially
 
 STEPS = 6
 CHOSEN = columns("pattern8_relative")[:5]  # a model need not use all features of a set
@@ -49,7 +52,6 @@ def configured(store: Path, market: Path, model: Path, scaler: Path, **settings:
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(300)
 def test_signals_are_those_of_the_model_on_its_own_features(files: Path, market: Path, tmp_path: Path):
     context = configured(tmp_path, market, files / "mine.keras", files / "scaler.json")
     with connect(None, 2):
@@ -72,8 +74,14 @@ def test_signals_are_those_of_the_model_on_its_own_features(files: Path, market:
     assert not require(context, "predict").failures
 
 
-@pytest.mark.ray
-@pytest.mark.timeout(300)
+def in_this_process(
+    function: Any, shards: list[list[Item]], *, shared: ShardJob, **_: Any
+) -> Iterator[Outcome[list[Item], Receipt]]:
+    """The actors as a plain loop: what is told of a model is told where it is loaded."""
+    for shard in shards:
+        yield Outcome(shard, *guarded(lambda: predict.loaded(function, shared)(shard)))  # noqa: B023
+
+
 def test_a_model_that_does_not_fit_is_refused_in_one_paragraph(files: Path, market: Path, tmp_path: Path):
     other = keras.Sequential([keras.Input((STEPS, 5)), keras.layers.Flatten(), keras.layers.Dense(3)])
     (tmp_path / "scores.keras").write_bytes(network.save(other))
@@ -89,13 +97,12 @@ def test_a_model_that_does_not_fit_is_refused_in_one_paragraph(files: Path, mark
         (files / "mine.keras", tmp_path / "strange.json", "'moon', which is no feature of pattern8_relative"),
         (files / "mine.keras", tmp_path / "narrow.json", "takes 5 features and .*narrow.json scales 4"),
     ]
-    with connect(None, 2):
-        for model, scaler, message in cases:
-            context = configured(tmp_path / "store", market, model, scaler)
-            ingest.run(context)
-            features.run(context)
-            with pytest.raises(AllFailedError, match=message):
-                predict.run(context)
+    for model, scaler, message in cases:
+        context = configured(tmp_path / "store", market, model, scaler, train={"threads": 1})
+        ingest.run(context, serially)
+        features.run(context, serially)
+        with pytest.raises(AllFailedError, match=message):
+            predict.run(context, in_this_process)
 
 
 def test_a_file_that_is_not_there_is_named(files: Path, market: Path, tmp_path: Path):

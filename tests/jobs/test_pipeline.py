@@ -149,7 +149,7 @@ def command(context: Context) -> list[str]:
 def test_a_driver_killed_twice_is_resumed_to_the_same_result(undisturbed: Context, context: Context):
     """SIGKILL once the search has left its first table, and once more at the first of the backtests."""
     for table in ("trials", "trades"):
-        kill_once(command(context), lambda: context.store.list(layout.tables(context.run, table)), seconds=120)  # noqa: B023
+        kill_once(command(context), lambda: context.store.list(layout.tables(context.run, table)), seconds=300)  # noqa: B023
         assert read_manifest(context.store, context.run, "pipeline") is None
     outcome = subprocess.run(command(context), cwd=ROOT, capture_output=True, text=True, check=False)
     assert outcome.returncode == 0, outcome.stderr

@@ -75,7 +75,6 @@ def done(twice: Done) -> Context:
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(300)
 def test_every_step_is_there_and_the_last_are_the_run(done: Context) -> None:
     for ticker in (LEARNED, OTHER):
         table = read_table(done.store, done.run, PROTOCOLS, ticker)

@@ -39,6 +39,7 @@ def real(market_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Context
             labels={"kind": "first_touch", "take": 0.01, "ratio": 2, "horizon": 3},
             split={"fit": 0.4, "validate": 0.1, "choose": 0.2, "judge": 0.3},
             train={"tickers": ("ETHUSDT",), "epochs": 2, "filters": 8},
+            evaluate={"windows": 20_000, "baseline_windows": 10_000, "resamples": 50},
             search={"stop_loss": (0.055,), "take_profit": (0.055,), "trials": 2},
             audit={"gate": "stop"},
         )

@@ -87,6 +87,7 @@ def test_training_takes_over_what_hyperband_found_and_ends_where_the_trial_did(l
         train.run(changed(labelled, "train", steps=9))
 
 
+@pytest.mark.slow  # tests/actors/test_tune.py holds asha itself to this, without a network
 @pytest.mark.ray
 def test_asha_keeps_its_trials_where_more_are_asked_for(labelled: Context):
     settings = {"algorithm": "asha", "trials": 3, "concurrent": 1, "objective": "log_loss", "epochs": 2}
@@ -127,6 +128,7 @@ def another_ray() -> Iterator[None]:
         process.stdin.close()
 
 
+@pytest.mark.slow  # a trial on ranks of its own is above; this is about what Ray does beside another Ray
 @pytest.mark.ray
 @pytest.mark.usefixtures("another_ray")
 def test_the_ranks_of_a_stopped_trial_make_room_for_the_next(labelled: Context, tmp_path: Path):

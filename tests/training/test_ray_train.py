@@ -51,6 +51,7 @@ def test_checkpoints_go_to_s3_and_a_run_asked_for_again_goes_on_from_them(cluste
     assert all(key.startswith("checkpoints/run=1/model%20a/counted/") for key in kept)
 
 
+@pytest.mark.slow  # a killed rank, and checkpoints on S3, are each tested on their own
 def test_a_killed_rank_goes_on_from_a_checkpoint_on_s3(tmp_path: Path) -> None:
     import s3fs
 
@@ -158,6 +159,7 @@ def test_two_ranks_hold_the_weights_of_one_after_every_ten_steps(
     assert together["losses"][-1][0] < together["losses"][0][0]
 
 
+@pytest.mark.slow  # two ranks that start twice take a minute
 def test_a_port_that_was_taken_meanwhile_is_chosen_anew(
     tmp_path: Path, two_ranks: tuple[dict[str, Any], list[list[Arrays]]]
 ) -> None:
