@@ -9,17 +9,17 @@ from pathlib import Path
 
 import ray
 
-from actors.outcome import ClusterLostError, collect, guarded
+from actors.outcome import ClusterLostError, collect, worked
 from tests.faults import work
 
 if __name__ == "__main__":
     directory = Path(sys.argv[2])
     ray.init(address=sys.argv[1], configure_logging=False, log_to_driver=False)
-    task = ray.remote(guarded)
-    assert collect(task.options(max_retries=0).remote(work.wait_for_leave, 1, directory)) == (1, None)
-    assert collect(task.options(max_retries=0).remote(work.wait_for_leave, 0, directory)) == (0, None)
+    task = ray.remote(max_retries=0)(worked)
+    for shard in (1, 0):
+        assert collect(task.remote(1, work.wait_for_leave, shard, directory))[:2] == (shard, None)
     try:  # by no worker leased before
-        collect(task.options(max_retries=0, num_cpus=0.5).remote(work.wait_for_leave, 2, directory))
+        collect(task.options(num_cpus=0.5).remote(1, work.wait_for_leave, 2, directory))
     except ClusterLostError as error:
         print(error, flush=True)  # noqa: T201 - read by the test
         os._exit(3)  # Ray's own end would wait for the node
