@@ -378,7 +378,7 @@ def test_a_run_killed_anywhere_is_completed_by_the_next_with_the_same_bytes(bina
     store = open_store(str(tmp_path / "store"))
     binance.slow = 0.02
     for files in (1, 5, 8):  # a mark; chunks and a mark of rates; the second symbol
-        kill_once([sys.executable, "-c", DRIVER, store.url, binance.url], lambda: len(store.list()) >= files, 60)  # noqa: B023
+        kill_once([sys.executable, "-c", DRIVER, store.url, binance.url], lambda: len(store.list()) >= files, 300)  # noqa: B023
         assert files <= len(store.list("archive")) < len(list((tmp_path / "undisturbed").rglob("*.*")))
     binance.slow = 0
     update(binance, tmp_path / "store", funding="source")
