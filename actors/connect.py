@@ -90,7 +90,7 @@ def connect(address: str | None = None, cpus: int | None = None, *, dashboard: b
     if address is None:
         address = os.environ.get("RAY_ADDRESS", "auto") if submitted else "local"
     local = address == "local"
-    with _environment(LOCAL_VARIABLES if local else {}):
+    with environment(LOCAL_VARIABLES if local else {}):
         try:
             if local:
                 _start(cpus, dashboard)
@@ -129,6 +129,17 @@ def require(
     refuse_impossible(name, {"CPU": cpus, "GPU": gpus, "memory": memory or 0}, workers, settings)
 
 
+@contextmanager
+def environment(changes: Mapping[str, str | None]) -> Iterator[None]:
+    """Sets environment variables, or removes them where None, and puts them back at the end."""
+    before = {name: os.environ.get(name) for name in changes}
+    _set_variables(changes)
+    try:
+        yield
+    finally:
+        _set_variables(before)
+
+
 def _start(cpus: int | None, dashboard: bool) -> None:
     if cpus is not None and cpus < 1:
         raise ValueError(f"cpus is {cpus}; allowed is 1 or more, or None for all of this machine's.")
@@ -145,7 +156,7 @@ def _start(cpus: int | None, dashboard: bool) -> None:
         "runtime_env": {"worker_process_setup_hook": _name_this_ray} if dashboard else None,
     }
     # Workers inherit the variables: one that has a runtime environment takes twice as long to start.
-    with _constants(LOCAL_CONSTANTS), _environment({**WORKER_VARIABLES, "PYTHONPATH": python_path}):
+    with _constants(LOCAL_CONSTANTS), environment({**WORKER_VARIABLES, "PYTHONPATH": python_path}):
         for attempt in range(1, START_ATTEMPTS + 1):
             try:
                 ray.init(**settings)
@@ -202,11 +213,11 @@ def _probe(address: str) -> None:
         ) from error
 
 
-def _runtime_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+def _runtime_environment(variables: Mapping[str, str]) -> dict[str, Any]:
     """Returns what to add for the workers: `ray job submit` has shipped the code, and refuses a variable set twice."""
-    if RAY_JOB_CONFIG_JSON_ENV_VAR not in environment:
+    if RAY_JOB_CONFIG_JSON_ENV_VAR not in variables:
         return {"working_dir": str(PROJECT), "env_vars": WORKER_VARIABLES}
-    submitted = json.loads(environment[RAY_JOB_CONFIG_JSON_ENV_VAR]).get("runtime_env") or {}
+    submitted = json.loads(variables[RAY_JOB_CONFIG_JSON_ENV_VAR]).get("runtime_env") or {}
     given = submitted.get("env_vars") or {}
     return {"env_vars": {name: value for name, value in WORKER_VARIABLES.items() if name not in given}}
 
@@ -223,17 +234,6 @@ def _describe(local: bool) -> Cluster:
         address=ray.get_runtime_context().gcs_address,
         local=local,
     )
-
-
-@contextmanager
-def _environment(changes: Mapping[str, str | None]) -> Iterator[None]:
-    """Sets environment variables, or removes them where None, and puts them back at the end."""
-    before = {name: os.environ.get(name) for name in changes}
-    _set_variables(changes)
-    try:
-        yield
-    finally:
-        _set_variables(before)
 
 
 def _set_variables(values: Mapping[str, str | None]) -> None:

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractContextManager, aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from ray._raylet import AuthenticationTokenLoader, Config
 from ray.exceptions import AuthenticationError, RayError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 from ray.util.state import list_nodes
+
+from actors.connect import environment
 
 PROBE_SECONDS = 10.0
 SILENCE_SECONDS = 30.0  # without a line of the log, after which the job is asked for, lest the connection be dead
@@ -214,19 +216,9 @@ class Dashboard:
                     return
                 log.take(chunk)
 
-    @contextmanager
-    def _first(self) -> Iterator[None]:
+    def _first(self) -> AbstractContextManager[None]:
         """Lets the address given win over Ray's own variables, which Ray would follow elsewhere without a word."""
-        name = "RAY_API_SERVER_ADDRESS"
-        before = os.environ.get(name)
-        os.environ[name] = self.address
-        try:
-            yield
-        finally:
-            if before is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = before
+        return environment({"RAY_API_SERVER_ADDRESS": self.address})
 
     @contextmanager
     def _explained(self, action: str) -> Iterator[None]:

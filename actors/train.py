@@ -31,7 +31,7 @@ from ray.train.v2.api.exceptions import WorkerGroupError
 from ray.util.queue import Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.connect import require
+from actors.connect import environment, require
 from actors.nodes import LOCAL_RESOURCE, Waiting
 
 Loop = Callable[[dict[str, Any], "Context"], Any]
@@ -166,8 +166,9 @@ def run_training(
     filesystem, path = _storage(storage_url)
     require("training", cpus=cpus_per_worker, gpus=int(use_gpu), workers=workers, settings=settings)
     resources = {"CPU": cpus_per_worker, **({"GPU": 1} if use_gpu else {})}
-    here = _LOCAL_ENVIRONMENT if LOCAL_RESOURCE in ray.cluster_resources() else {}
-    with _environment(_ENVIRONMENT | here), _queue(on_report) as reports:
+    asked = _ENVIRONMENT | (_LOCAL_ENVIRONMENT if LOCAL_RESOURCE in ray.cluster_resources() else {})
+    unset = {name: value for name, value in asked.items() if name not in os.environ}  # the user's own count
+    with environment(unset), _queue(on_report) as reports:
         failures = 0
         while True:
             trainer = DataParallelTrainer(
@@ -254,18 +255,6 @@ def _queue(on_report: OnReport | None) -> Iterator[Queue | None]:
         yield queue
     finally:
         queue.shutdown(force=True)
-
-
-@contextlib.contextmanager
-def _environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """Set variables that Ray Train reads in the driver, where the user has not, and take them back."""
-    added = {name: value for name, value in settings.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
 
 
 def _storage(url: str) -> tuple[pyarrow.fs.FileSystem, str]:

@@ -41,6 +41,8 @@ class Expected:
         Bytes of a worker on the largest ticker.
     gpu
         Whether it runs on the GPU nodes.
+    beside
+        Whether it trains a model beside the run's.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Expected:
     bytes_written: float
     memory: float
     gpu: bool = False
+    beside: bool = False
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class Plan:
     @property
     def models(self) -> list[Row]:
         """The training of each model that `jobs.protocols` wants beside the run's."""
-        return [row for row in self.rows if row.expected.name.endswith(" train")]
+        return [row for row in self.rows if row.expected.beside]
 
 
 def look(context: Context) -> None:

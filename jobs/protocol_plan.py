@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from jobs import protocols, standing, variants
+from jobs import protocols, standing, train, variants
 from jobs.config import RunConfig
 from jobs.estimate import Cluster, Expected, learned, one, stage_of
 from jobs.stage import Context
@@ -44,7 +44,7 @@ def stages(
                 module, stage_of(module, config), config, learned(config, rows), cluster, factors.get(name, 1.0)
             )
             label = f"{config.run.removeprefix(f'{context.run}-')} {name}"
-            found.append((replace(stage, name=label), theirs.get(name, standing.TO_DO)))
+            found.append((replace(stage, name=label, beside=module is train), theirs.get(name, standing.TO_DO)))
     ready = known and all(done >= 1 for _, (_, done) in found) and all(done >= 1 for _, done in states.values())
     name = protocols.STAGE.name
     trading = one(protocols, protocols.stage(context.config), context.config, rows, cluster, factors.get(name, 1.0))

@@ -139,7 +139,7 @@ def on_rank(config: dict[str, Any], rank: "Rank") -> list[dict[str, Any]]:
 
 
 def _on_ranks(context: Context, trial: Trial) -> None:
-    from actors.train import run_training
+    from actors.train import run_training  # as in `jobs.train`
 
     settings, reported = context.config.tune, trial.reported
 

@@ -19,12 +19,18 @@ pytestmark = pytest.mark.ray
 JOINING = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
+# Only the driver itself knows where the code is.
+DRIVER = (
+    f"import runpy, sys; sys.path.insert(0, {str(ROOT)!r}); runpy.run_module('tests.actors.joining', None, '__main__')"
+)
+
+
 def drive(*arguments: str, directory: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH"))}
     return subprocess.run(
-        [sys.executable, "-m", "tests.actors.joining", *arguments],
+        [sys.executable, "-c", DRIVER, *arguments],
         cwd=directory,
-        env={**environment, "PYTHONPATH": str(ROOT), **variables},
+        env={**environment, **variables},
         capture_output=True,
         text=True,
         timeout=120,

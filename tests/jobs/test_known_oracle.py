@@ -1,4 +1,4 @@
-"""The whole pipeline with the true pattern as its signals; and with a network, killed while it trains."""
+"""The whole pipeline with the true pattern as its signals; and a training that is killed."""
 
 import subprocess
 import sys

@@ -6,7 +6,7 @@ import pytest
 
 from tests.jobs.null_market import TICKERS, shortlisted
 
-MARKETS = 3
+MARKETS = 5
 
 
 @pytest.mark.timeout(600)
